@@ -1,0 +1,142 @@
+/* fanout.h: who is listening. A subscription is a cursor, never a queue: it pulls from its worker's tail of recent batches, else from
+ * the log. One hub per worker; everything here runs on that worker's thread. The hub knows no socket: it tells a subscription's owner
+ * that there is something to pull, and hands out references to shared bytes.
+ *
+ *   JOINING   the lane has the join                    leaves by its reply
+ *   IDLE      at the tail, on the tail's idle list     leaves by a notice, heartbeat, deadline
+ *   READY     bytes can be pulled; on_ready was called leaves when it is pulled
+ *   BUDGET    its 2 MiB/s are spent                    leaves by the hub's timer
+ *   READING   behind the ring: a read is in flight or waits for credit   leaves when the bytes arrive
+ *   CLOSING   last bytes can be pulled, then SUB_END   leaves by sub_stop
+ *   CLOSED    over; the owner may free it
+ *
+ * Flow-control states (a shut HTTP/2 window, a backed-up socket) are the owner's: it does not pull, the cursor does not move, and the
+ * ring moves on. Nothing grows with subscribers x lag.
+ *
+ * Cadence (kinesis-behaviour 5.6; clients R4-R7): initial-response at once, an empty event right behind it when there are no records,
+ * one every 5 s of idleness, end after 5 minutes. */
+#ifndef PENSTOCK_FANOUT_H
+#define PENSTOCK_FANOUT_H
+
+#include <stdint.h>
+
+#include "penstock/batch.h"
+#include "penstock/bucket.h"
+#include "penstock/catalogue.h"
+#include "penstock/io.h"
+#include "penstock/limits.h"
+#include "penstock/list.h"
+#include "penstock/mail.h"
+#include "penstock/store.h"
+
+struct hub;
+struct tail;
+
+enum sub_state { SUB_JOINING, SUB_IDLE, SUB_READY, SUB_BUDGET, SUB_READING, SUB_CLOSING, SUB_CLOSED };
+
+struct hub_config {
+	struct io *io;
+	struct store *store;
+	struct mailbox *box;         /* the worker's */
+	struct outbox *outbox;       /* the worker's; flushed before its sockets are */
+	struct limits limits;
+	unsigned worker;             /* number, for subscription names unique in the process */
+	uint64_t heartbeat_ns;       /* 0: 5 s */
+	uint64_t life_ns;            /* 0: 300 s */
+	size_t ring_bytes;           /* per shard; 0: 1 MiB */
+	size_t rings_bytes;          /* all rings of the hub; 0: 64 MiB */
+	unsigned reads;              /* catch-up reads in flight; 0: 32 */
+	size_t read_bytes;           /* of each; 0: 256 KiB */
+};
+
+struct subscription;
+
+/* The owner of subscriptions (server's streams; the simulation's fake clients). All on the hub's thread; none may call sub_stop on
+ * the subscription it is told about, except from on_ready. */
+struct sub_ops {
+	/* The lane has answered. OK: answer 200 and begin to pull. Else: answer the error; the subscription is CLOSED. */
+	void (*on_joined)(struct subscription *sub, enum status status);
+	/* There are bytes to pull (or SUB_END): pull this turn. Called once per change into READY or CLOSING. */
+	void (*on_ready)(struct subscription *sub);
+	/* The lane asks whether the client is still there: look at the socket now. May call sub_stop. True: gone. */
+	bool (*on_probe)(struct subscription *sub);
+};
+
+/* Embedded in the owner's stream. About 250 bytes, and no queue. */
+struct subscription {
+	/* the owner may read */
+	enum sub_state state;
+	uint64_t id;
+	struct shard_key shard;
+	uint64_t consumer;           /* catalogue id */
+	uint64_t next;               /* cursor: first index not yet pulled whole */
+	uint64_t delivered_records, delivered_bytes, events;
+	const struct sub_ops *ops;
+
+	/* hub only */
+	struct hub *hub;
+	struct tail *tail;
+	struct list link;            /* on the one list that its state names */
+	struct list idle_link;       /* heartbeat order; on no list unless IDLE */
+	struct list life_link;       /* deadline order */
+	struct list hub_link;        /* all of the hub's, for /state and look-up */
+	struct subscription *next_in_bucket; /* look-up by id */
+	struct bucket budget;
+	uint64_t started_ns, deadline_ns, quiet_ns, wake_ns;
+	struct message *message;         /* partly sent, or the next to send; one reference */
+	size_t offset;               /* into message */
+	uint8_t trailer[MESSAGE_TRAILER];
+	int64_t before_s;            /* second of the record before the cursor */
+	bool greeted, private_trailer, final_queued;
+	bool finishing;              /* sub_finish came while JOINING */
+	struct store_join *join;     /* in flight; heap, outlives us if we are stopped */
+	struct store_read *read;     /* in flight, or the owner of `pending` */
+	struct batch **pending;      /* what a read brought, not yet pulled; at most one read's worth */
+	uint32_t n_pending, pending_at, pending_message;
+	struct message *last_words;    /* exception or end-of-shard event to send before the end */
+	struct list hold_link;       /* the hub's holders, least recently fed first; on it while held > 0 */
+	size_t held;                 /* bytes that this one pins outside the ring: beyond the hub's cap they are read again */
+	uint64_t ring_at;            /* where in the tail's ring the cursor was: a hint */
+	char *names;                 /* "STREAM" NUL "CONSUMER" NUL as they were at the start, for last words */
+};
+
+struct hub *hub_new(const struct hub_config *config);
+void hub_free(struct hub *hub); /* after the store has stopped; every subscription is CLOSED */
+/* A new catalogue snapshot (child shards for the end-of-shard event, names for texts). Takes no reference; valid until the next. */
+void hub_set_catalogue(struct hub *hub, const struct catalogue *snapshot, const char *region, const char *account);
+
+/* When hub_tick must next be called, ns of the monotonic clock; UINT64_MAX: no need. Changes with every call into the hub: ask at
+ * the end of the turn. */
+uint64_t hub_deadline(struct hub *hub);
+void hub_tick(struct hub *hub, uint64_t now_ns);
+
+/* Begins: JOINING. `consumer` and `shard` exist in the snapshot; `position` as the request said. */
+void sub_start(struct hub *hub, struct subscription *sub, const struct sub_ops *ops, struct shard_key shard, uint64_t consumer,
+	       struct position position);
+
+/* The client is gone, or the owner has sent all to SUB_END: leaves the lane, drops every reference; CLOSED on return. Any state. */
+void sub_stop(struct subscription *sub);
+
+/* Ends it cleanly after the event that is partly sent: END_STREAM without an exception (shutdown, five minutes). */
+void sub_finish(struct subscription *sub);
+
+/* How many bytes can be taken now, at most max: > 0; 0: nothing now, on_ready will come; SUB_END: all is sent, end the body.
+ * Several waiting events count together. Charges the budget at each event's first byte. */
+#define SUB_END (-1)
+int64_t sub_avail(struct subscription *sub, size_t max);
+
+/* Where pulled bytes go. `owner` holds the bytes: the callee takes its own reference; NULL: copy them, at most MESSAGE_TRAILER. */
+typedef void (*sub_emit)(void *arg, struct message *owner, const uint8_t *p, size_t n);
+/* Takes exactly n bytes, n <= what sub_avail has just said in this same turn. */
+void sub_take(struct subscription *sub, size_t n, sub_emit emit, void *arg);
+
+const char *sub_state_name(enum sub_state state);
+/* Calls fn for each subscription of the hub, for /state. */
+void hub_each(struct hub *hub, void (*fn)(void *arg, struct subscription *sub), void *arg);
+/* How far the subscription is behind: records and ms (0, 0 at the tail). */
+void sub_lag(const struct subscription *sub, uint64_t *records, int64_t *ms);
+
+/* The encoder that the store is given (batch.h). */
+enum status message_encode(struct batch *batch);
+
+#endif

@@ -1,0 +1,50 @@
+/* io.h: every disk call and every look at a clock goes through this table, so that a simulated disk can lose, tear, reorder, delay
+ * and refuse. Real: io_posix(). Simulated: tests/sim/disk.h. Delayed: io_slow() wraps another table.
+ *
+ * Results: 0 or a count, or -errno. Calls are complete: the real table loops over short writes and EINTR; a short read means end of
+ * file. Handles are small integers of the table's own. Calls that touch the disk may block: pool and control threads only (and
+ * start-up). The clocks may be read by any thread. */
+#ifndef PENSTOCK_IO_H
+#define PENSTOCK_IO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+enum io_open {
+	IO_READ = 0,        /* an existing file, to read */
+	IO_WRITE = 1,       /* an existing file, to read and write */
+	IO_CREATE = 2,      /* a new file, to read and write; -EEXIST when there is one */
+};
+
+struct io {
+	int (*open)(struct io *io, const char *path, enum io_open how);
+	int (*close)(struct io *io, int file);
+	int64_t (*size)(struct io *io, int file);
+	int64_t (*pread)(struct io *io, int file, void *p, size_t n, uint64_t offset);
+	int64_t (*pwritev)(struct io *io, int file, const struct iovec *iov, int count, uint64_t offset); /* all or -errno */
+	int (*fdatasync)(struct io *io, int file);
+	int (*truncate)(struct io *io, int file, uint64_t size);
+	int (*sync_dir)(struct io *io, const char *path);
+	int (*mkdir)(struct io *io, const char *path);  /* -EEXIST when there is one */
+	int (*rmdir)(struct io *io, const char *path);
+	int (*unlink)(struct io *io, const char *path);
+	int (*rename)(struct io *io, const char *from, const char *to);
+	/* Calls on_name for each entry but . and .., in no order. */
+	int (*list)(struct io *io, const char *path, void (*on_name)(void *arg, const char *name), void *arg);
+	int64_t (*free_bytes)(struct io *io, const char *path); /* free space of the file system, for the floor of store.h */
+	int64_t (*wall_ms)(struct io *io);  /* CLOCK_REALTIME, ms since the epoch: arrival times, tokens */
+	uint64_t (*mono_ns)(struct io *io); /* CLOCK_MONOTONIC, ns: leases, buckets, deadlines */
+};
+
+struct io *io_posix(void); /* the one of this process; never freed */
+
+/* `inner` with `delay_us` added to each fdatasync (tests and ./dev bench). Freed by io_slow_free. */
+struct io *io_slow(struct io *inner, uint64_t delay_us);
+void io_slow_free(struct io *io);
+
+static inline int64_t io_wall_ms(struct io *io) { return io->wall_ms(io); }
+static inline uint64_t io_mono_ns(struct io *io) { return io->mono_ns(io); }
+
+#endif
