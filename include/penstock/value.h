@@ -1,7 +1,7 @@
 /* value.h: a decoded JSON or CBOR document: a small tree in an arena, with strings lent from the body where they need no change.
  *
- * Pure: bytes in, tree out, no I/O, no globals. Depth is capped; declared CBOR lengths are never trusted for allocation; JSON must be
- * UTF-8 without lone surrogates. Numbers keep their kind. */
+ * Pure: bytes in, tree out, no I/O, no globals. Depth is capped, and so is the number of values (65,536; PutRecords needs 3,000);
+ * declared CBOR lengths are never trusted for allocation; JSON must be UTF-8 without lone surrogates. Numbers keep their kind. */
 #ifndef PENSTOCK_VALUE_H
 #define PENSTOCK_VALUE_H
 

@@ -1,0 +1,77 @@
+/* control.h: the control thread's insides, shared by control*.c. Private to shardstore; the contract is penstock/catalogue.h. */
+#ifndef PENSTOCK_CONTROL_H
+#define PENSTOCK_CONTROL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "penstock/catalogue.h"
+#include "penstock/list.h"
+#include "penstock/mail.h"
+#include "penstock/store.h"
+#include "shardstore/control_db.h"
+
+struct control {
+	/* --- read-only once the thread runs --- */
+	struct io *io;
+	struct limits limits;
+	uint64_t transition_ns, retention_check_ns;
+	struct store *store;
+	struct catalogue_reader *readers; /* owned copy */
+	size_t n_readers;
+	pthread_t thread;
+	bool started;
+
+	/* --- any thread --- */
+	struct mailbox box;
+
+	/* --- the control thread's; before control_start and after control_stop, the main thread's --- */
+	pthread_t self;              /* as the thread itself sees it: `thread` may be written after it has begun */
+	struct control_db db;
+	struct catalogue *catalogue; /* the present snapshot; one reference */
+	struct outbox outbox;        /* to lanes */
+	struct mail stop_mail;
+	bool stopping;
+	struct list tasks;           /* struct task */
+	unsigned in_flight;          /* store_admin requests that the store has */
+	unsigned retains_in_flight;  /* of these, ADMIN_RETAIN */
+	uint64_t retain_at_ns;       /* when the next round of retention is due */
+	int64_t anchor_wall_ms;      /* the wall clock as last believed, and the monotonic clock then */
+	uint64_t anchor_mono_ns;
+	bool clock_leapt;            /* it was said in the log */
+};
+
+/* Asserts that the caller is the control thread, or that there is none. */
+void control_assert_thread(const struct control *control);
+
+/* The file has changed: builds the new snapshot and posts it to every reader. Posted at once, not staged: whoever hears of the change by a
+ * later mail, on whatever thread, must find every worker's snapshot posted already. */
+enum status control_publish(struct control *control);
+
+/* ---- control_change.c ---- */
+
+/* Carries out one change and posts the answer; the mail of catalogue_change runs this. */
+void control_on_change(struct mail *mail);
+
+/* ---- control_life.c: what happens after the answer ---- */
+
+/* One thing on its way from CREATING to ACTIVE, or from DELETING to gone. It ends when its time is up *and* the store has done its
+ * part. Named by ids, so that a task whose object is gone meanwhile finds nothing to do. */
+enum task_kind { TASK_CREATE_STREAM, TASK_DELETE_STREAM, TASK_CREATE_CONSUMER, TASK_DELETE_CONSUMER };
+
+void control_add_task(struct control *control, enum task_kind kind, uint64_t stream, uint64_t consumer);
+/* The consumer, or with consumer 0 the stream with all of its own, is being deleted: what waits to create it falls away. */
+void control_drop_creations(struct control *control, uint64_t stream, uint64_t consumer);
+/* At start: goes on with whatever the catalogue says is CREATING or DELETING. */
+void control_resume(struct control *control);
+/* Does what is due; returns when something will next be, ns of the monotonic clock (UINT64_MAX: nothing waits). */
+uint64_t control_run_tasks(struct control *control, uint64_t now_ns);
+void control_free_tasks(struct control *control); /* none is in flight */
+
+/* ---- control_retain.c ---- */
+
+/* Tells the lanes, when it is time, what has passed retention; returns when it is next time. */
+uint64_t control_run_retention(struct control *control, uint64_t now_ns);
+
+#endif

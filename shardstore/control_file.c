@@ -1,0 +1,358 @@
+/* control_file.c: the data directory's lock, and catalogue.db opened, checked, or made.
+ *
+ * Thread: the one that starts the server, or control at its end. docs/on-disk.md tells what else lies in the directory.
+ *
+ * Happy path:
+ * - the directory is made if it is missing; `lock` in it is taken by flock, and names our process
+ * - catalogue.db (mode 0600: it holds secrets) is opened and checked: by SQLite's own quick_check, application_id (ours?) and schema
+ * version
+ * - an empty file gets the schema, in one transaction
+ * - WAL mode, synchronous=FULL: a commit is durable when it returns; every statement is prepared once
+ *
+ * Failure modes: each ends the start with one line that names the file, what is wrong and what to do; nothing is overwritten.
+ * - another server holds the lock
+ * - not SQLite, damaged, of another program, of a newer penstock
+ * - no catalogue.db beside streams that hold records: a new one would give out their numbers again */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "shardstore/control_db.h"
+
+#define APPLICATION_ID 1347310420 /* "PNST": tells our files from other programs' */
+
+static const char schema[] = "BEGIN IMMEDIATE;"
+			     "CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT;" /* one row */
+			     "INSERT INTO schema_version VALUES (1);"
+			     /* AUTOINCREMENT: an id is never used again, not even the highest one after its stream is gone. */
+			     "CREATE TABLE streams ("
+			     " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+			     " name TEXT NOT NULL UNIQUE CHECK (length(CAST(name AS BLOB)) BETWEEN 1 AND 128),"
+			     " status INTEGER NOT NULL CHECK (status BETWEEN 0 AND 3),"
+			     " mode INTEGER NOT NULL CHECK (mode BETWEEN 0 AND 1),"
+			     " shard_target INTEGER NOT NULL,"
+			     " created_ms INTEGER NOT NULL,"
+			     " retention_hours INTEGER NOT NULL,"
+			     " max_record_kib INTEGER NOT NULL) STRICT;"
+			     "CREATE TABLE shards ("
+			     " stream INTEGER NOT NULL REFERENCES streams (id) ON DELETE CASCADE,"
+			     " shard INTEGER NOT NULL,"
+			     " created_s INTEGER NOT NULL,"
+			     " hash_first BLOB NOT NULL CHECK (length(hash_first) = 16)," /* big-endian */
+			     " hash_last BLOB NOT NULL CHECK (length(hash_last) = 16),"
+			     " parent INTEGER NOT NULL," /* 4294967295: none */
+			     " adjacent INTEGER NOT NULL,"
+			     " closed INTEGER NOT NULL,"
+			     " end_index INTEGER NOT NULL,"
+			     " closed_s INTEGER NOT NULL,"
+			     " opened_ms INTEGER NOT NULL,"
+			     " closed_ms INTEGER NOT NULL,"
+			     " PRIMARY KEY (stream, shard)) STRICT, WITHOUT ROWID;"
+			     "CREATE TABLE consumers ("
+			     " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+			     " stream INTEGER NOT NULL REFERENCES streams (id) ON DELETE CASCADE,"
+			     " name TEXT NOT NULL CHECK (length(CAST(name AS BLOB)) BETWEEN 1 AND 128),"
+			     " status INTEGER NOT NULL CHECK (status BETWEEN 0 AND 2),"
+			     " created_s INTEGER NOT NULL,"
+			     " created_ms INTEGER NOT NULL,"
+			     " UNIQUE (stream, name)) STRICT;"
+			     /* The last creation second of each name ever used: it strictly rises, also over deletion. */
+			     "CREATE TABLE stream_seconds (name TEXT PRIMARY KEY, last_s INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+			     "CREATE TABLE consumer_seconds ("
+			     " stream INTEGER NOT NULL REFERENCES streams (id) ON DELETE CASCADE,"
+			     " name TEXT NOT NULL,"
+			     " last_s INTEGER NOT NULL,"
+			     " PRIMARY KEY (stream, name)) STRICT, WITHOUT ROWID;"
+			     "CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;"
+			     "PRAGMA application_id = 1347310420;"
+			     "COMMIT;";
+
+static const char *const statement_text[DB_STATEMENTS] = {
+	[DB_BEGIN] = "BEGIN IMMEDIATE",
+	[DB_COMMIT] = "COMMIT",
+	[DB_ROLLBACK] = "ROLLBACK",
+	[DB_LOAD_STREAMS] =
+		"SELECT id, name, status, mode, shard_target, created_ms, retention_hours, max_record_kib FROM streams ORDER BY name",
+	[DB_LOAD_SHARDS] =
+		"SELECT shard, created_s, hash_first, hash_last, parent, adjacent, closed, end_index, closed_s, opened_ms, closed_ms"
+		" FROM shards WHERE stream = ? AND (closed = 0 OR closed_ms >= ?) ORDER BY shard",
+	[DB_LOAD_CONSUMERS] = "SELECT id, name, status, created_s, created_ms FROM consumers WHERE stream = ? ORDER BY name",
+	[DB_STREAM_SECOND] = "SELECT last_s FROM stream_seconds WHERE name = ?",
+	[DB_SET_STREAM_SECOND] = "INSERT INTO stream_seconds VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET last_s = excluded.last_s",
+	[DB_INSERT_STREAM] = "INSERT INTO streams (name, status, mode, shard_target, created_ms, retention_hours, max_record_kib)"
+			     " VALUES (?, ?, ?, ?, ?, ?, ?)",
+	[DB_SET_STREAM_STATUS] = "UPDATE streams SET status = ? WHERE id = ?",
+	[DB_DELETE_STREAM] = "DELETE FROM streams WHERE id = ?",
+	[DB_INSERT_SHARD] = "INSERT INTO shards VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	[DB_CONSUMER_SECOND] = "SELECT last_s FROM consumer_seconds WHERE stream = ? AND name = ?",
+	[DB_SET_CONSUMER_SECOND] = "INSERT INTO consumer_seconds VALUES (?, ?, ?)"
+				   " ON CONFLICT (stream, name) DO UPDATE SET last_s = excluded.last_s",
+	[DB_INSERT_CONSUMER] = "INSERT INTO consumers (stream, name, status, created_s, created_ms) VALUES (?, ?, ?, ?, ?)",
+	[DB_SET_CONSUMER_STATUS] = "UPDATE consumers SET status = ? WHERE id = ? AND status = ?",
+	[DB_SET_CONSUMERS_STATUS] = "UPDATE consumers SET status = ? WHERE stream = ?",
+	[DB_DELETE_CONSUMER] = "DELETE FROM consumers WHERE id = ?",
+	[DB_SECRET] = "SELECT value FROM secrets WHERE name = ?",
+	[DB_INSERT_SECRET] = "INSERT INTO secrets VALUES (?, ?)",
+};
+
+/* ---- The directory and its lock ---- */
+
+static enum status make_directory(struct io *io, const char *data_dir, char **why)
+{
+	int code = io->mkdir(io, data_dir);
+
+	if (code == -EEXIST)
+		return STATUS_OK;
+	if (code == 0) {
+		char *path = xstrdup(data_dir);
+
+		/* Its entry in the directory above: what is in it would be lost with it. */
+		code = io->sync_dir(io, dirname(path));
+		free(path);
+		if (code == 0)
+			return STATUS_OK;
+	}
+	*why = xasprintf("%s: cannot make the data directory: %s; %s", data_dir, strerror(-code),
+			 code == -ENOENT ? "make the directory above it first" : "give another one with --data-dir");
+	return STATUS_IO;
+}
+
+static enum status lock_directory(struct control_db *db, const char *data_dir, char **why)
+{
+	char *path = xasprintf("%s/lock", data_dir), owner[24] = "";
+	enum status status = STATUS_IO;
+
+	db->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (db->lock_fd < 0) {
+		*why = xasprintf("%s: cannot be opened: %s; check who owns the data directory, or give another one with --data-dir", path,
+				 strerror(errno));
+		goto out;
+	}
+	if (flock(db->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+		ssize_t n = pread(db->lock_fd, owner, sizeof(owner) - 1, 0);
+
+		owner[n > 0 ? n : 0] = '\0';
+		owner[strcspn(owner, "\n")] = '\0';
+		*why = xasprintf(
+			"%s: another server (process %s) is using this data directory; stop it, or give this one another --data-dir",
+			data_dir, owner[0] ? owner : "unknown");
+		status = STATUS_IN_USE;
+		goto out;
+	}
+	/* The number is for the message above only; the lock itself is the kernel's, and ends with the process. */
+	if (ftruncate(db->lock_fd, 0) != 0 || dprintf(db->lock_fd, "%ld\n", (long)getpid()) < 0) {
+		*why = xasprintf("%s: cannot be written: %s", path, strerror(errno));
+		goto out;
+	}
+	status = STATUS_OK;
+out:
+	free(path);
+	return status;
+}
+
+static void on_stream_directory(void *arg, const char *name)
+{
+	(void)name;
+	++*(unsigned *)arg;
+}
+
+/* A directory with streams but no catalogue has lost it: a new one would number its streams from 1 again, over the old ones' records. */
+static enum status check_lost(struct control_db *db, struct io *io, const char *data_dir, const char *how, char **why)
+{
+	char *streams = xasprintf("%s/streams", data_dir);
+	unsigned n = 0;
+
+	io->list(io, streams, on_stream_directory, &n);
+	if (n > 0)
+		*why = xasprintf("%s: is %s, but %s holds the records of %u streams; put the catalogue back from a backup, or move %s away "
+				 "to begin anew",
+				 db->path, how, streams, n, streams);
+	free(streams);
+	return n > 0 ? STATUS_CORRUPT : STATUS_OK;
+}
+
+/* Makes an empty catalogue.db for SQLite to fill, unless there is one: SQLite itself would make it readable for everybody. */
+static enum status make_file(struct control_db *db, struct io *io, const char *data_dir, char **why)
+{
+	enum status status;
+	int fd;
+
+	if (access(db->path, F_OK) == 0)
+		return STATUS_OK;
+	status = check_lost(db, io, data_dir, "missing", why);
+	if (status)
+		return status;
+	fd = open(db->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd >= 0 && close(fd) == 0)
+		return STATUS_OK;
+	*why = xasprintf("%s: cannot be made: %s", db->path, strerror(errno));
+	return STATUS_IO;
+}
+
+/* ---- The file ---- */
+
+/* What SQLite could not do, in words for whoever starts the server. */
+static enum status refuse(struct control_db *db, char **why)
+{
+	int code = sqlite3_errcode(db->sqlite) & 0xff;
+
+	switch (code) {
+	case SQLITE_NOTADB:
+		*why = xasprintf("%s: is damaged, or no SQLite file; put it back from a backup, or give another --data-dir", db->path);
+		return STATUS_CORRUPT;
+	case SQLITE_CORRUPT:
+		*why = xasprintf("%s: is damaged (%s); put it back from a backup, or let `sqlite3 %s .recover` save what is whole",
+				 db->path, sqlite3_errmsg(db->sqlite), db->path);
+		return STATUS_CORRUPT;
+	default:
+		*why = xasprintf("%s: %s; check that the file and its directory can be written, and that no other program holds it open",
+				 db->path, sqlite3_errmsg(db->sqlite));
+		return STATUS_IO;
+	}
+}
+
+/* One value of one row; text into *text when it is wanted. False: *why says what went wrong. */
+static bool ask(struct control_db *db, const char *sql, int64_t *integer, char **text, enum status *status, char **why)
+{
+	sqlite3_stmt *statement = NULL;
+	bool ok = sqlite3_prepare_v2(db->sqlite, sql, -1, &statement, NULL) == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW;
+
+	if (!ok && sqlite3_errcode(db->sqlite) == SQLITE_DONE) {
+		*why = xasprintf("%s: is damaged (no row for \"%s\"); put it back from a backup", db->path, sql);
+		*status = STATUS_CORRUPT;
+	} else if (!ok) {
+		*status = refuse(db, why);
+	} else {
+		*integer = sqlite3_column_int64(statement, 0);
+		if (text)
+			*text = xstrdup(sqlite3_column_text(statement, 0) ? (const char *)sqlite3_column_text(statement, 0) : "");
+	}
+	sqlite3_finalize(statement);
+	return ok;
+}
+
+static bool is_whole(struct control_db *db, enum status *status, char **why)
+{
+	char *verdict = NULL;
+	int64_t ignored;
+	bool whole;
+
+	if (!ask(db, "PRAGMA quick_check(1)", &ignored, &verdict, status, why))
+		return false;
+	whole = strcmp(verdict, "ok") == 0;
+	if (!whole) {
+		*why = xasprintf("%s: is damaged (%s); put it back from a backup, or let `sqlite3 %s .recover` save what is whole",
+				 db->path, verdict, db->path);
+		*status = STATUS_CORRUPT;
+	}
+	free(verdict);
+	return whole;
+}
+
+/* Ours, whole, and of a version that we know? *fresh: there is nothing in it yet. Only reads. */
+static enum status inspect(struct control_db *db, bool *fresh, char **why)
+{
+	int64_t tables, application, version;
+	enum status status = STATUS_OK;
+
+	if (!is_whole(db, &status, why) || !ask(db, "SELECT count(*) FROM sqlite_master", &tables, NULL, &status, why) ||
+	    !ask(db, "PRAGMA application_id", &application, NULL, &status, why))
+		return status;
+	*fresh = tables == 0 && application == 0;
+	if (*fresh)
+		return STATUS_OK;
+	if (application != APPLICATION_ID) {
+		*why = xasprintf("%s: belongs to another program (application_id %" PRId64 "); move it away, or give another --data-dir",
+				 db->path, application);
+		return STATUS_CORRUPT;
+	}
+	if (!ask(db, "SELECT version FROM schema_version", &version, NULL, &status, why))
+		return status;
+	if (version != CONTROL_SCHEMA_VERSION) {
+		*why = xasprintf("%s: is of version %" PRId64
+				 ", this server knows version %d; start the server that wrote it, or give another --data-dir",
+				 db->path, version, CONTROL_SCHEMA_VERSION);
+		return STATUS_CORRUPT;
+	}
+	return STATUS_OK;
+}
+
+static enum status prepare(struct control_db *db, char **why)
+{
+	for (int i = 0; i < DB_STATEMENTS; i++)
+		if (sqlite3_prepare_v3(db->sqlite, statement_text[i], -1, SQLITE_PREPARE_PERSISTENT, &db->statements[i], NULL) !=
+		    SQLITE_OK) {
+			*why = xasprintf("%s: is damaged (%s); put it back from a backup", db->path, sqlite3_errmsg(db->sqlite));
+			return STATUS_CORRUPT;
+		}
+	return STATUS_OK;
+}
+
+static enum status open_file(struct control_db *db, struct io *io, const char *data_dir, char **why)
+{
+	bool fresh = false;
+	enum status status;
+	char *mode = NULL;
+	int64_t ignored;
+
+	if (sqlite3_open_v2(db->path, &db->sqlite, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+		return refuse(db, why);
+	/* An operator may look at the file with a shell while we run: wait for its lock, within what a caller of ours would. */
+	sqlite3_busy_timeout(db->sqlite, 2000);
+	status = inspect(db, &fresh, why);
+	if (!status && fresh)
+		status = check_lost(db, io, data_dir, "empty", why);
+	if (status)
+		return status;
+	if (!ask(db, "PRAGMA journal_mode = WAL", &ignored, &mode, &status, why))
+		return status;
+	if (strcmp(mode, "wal") != 0) {
+		*why = xasprintf("%s: cannot be put into WAL mode; does its file system have shared memory? Give another --data-dir",
+				 db->path);
+		status = STATUS_IO;
+	} else if (sqlite3_exec(db->sqlite, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF", NULL, NULL,
+				NULL) != SQLITE_OK ||
+		   (fresh && sqlite3_exec(db->sqlite, schema, NULL, NULL, NULL) != SQLITE_OK)) {
+		status = refuse(db, why);
+	}
+	free(mode);
+	return status ? status : prepare(db, why);
+}
+
+enum status control_db_open(struct control_db *db, struct io *io, const char *data_dir, char **why)
+{
+	enum status status;
+
+	*db = (struct control_db){.path = xasprintf("%s/catalogue.db", data_dir), .lock_fd = -1};
+	*why = NULL;
+	status = make_directory(io, data_dir, why);
+	if (!status)
+		status = lock_directory(db, data_dir, why);
+	if (!status)
+		status = make_file(db, io, data_dir, why);
+	if (!status)
+		status = open_file(db, io, data_dir, why);
+	if (!status && io->sync_dir(io, data_dir) != 0) {
+		*why = xasprintf("%s: cannot be synced; check the disk", data_dir);
+		status = STATUS_IO;
+	}
+	if (status)
+		control_db_close(db);
+	return status;
+}
+
+void control_db_close(struct control_db *db)
+{
+	for (int i = 0; i < DB_STATEMENTS; i++)
+		sqlite3_finalize(db->statements[i]);
+	sqlite3_close(db->sqlite);
+	if (db->lock_fd >= 0)
+		close(db->lock_fd);
+	free(db->path);
+	*db = (struct control_db){.lock_fd = -1};
+}

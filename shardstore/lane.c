@@ -1,0 +1,224 @@
+/* lane.c: the lane itself: its turn, its streams, its end.
+ *
+ * A lane owns whole streams. Everything it does is the handling of a piece of mail, and nothing it does blocks: what may, goes to a pool
+ * and comes back as mail.
+ *
+ * - turn: run the mail (puts gather in open groups; group done acknowledges), hand the groups that can go to the syncers, flush the
+ *   answers, encode what was handed out while it syncs.
+ * - end: the stop mail makes every later request answer CLOSING; the lane is stopped when nothing gathers, waits or is at a pool.
+ *
+ * The order inside a turn matters twice. Groups leave before the answers do, so that the disk works while workers wake up. Encoding comes
+ * last, after the flush: no acknowledgement waits for it.
+ *
+ * Thread: the lane's, or in the simulation whoever calls store_lane_turn. Before the start and after the end: the owner of the store. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "shardstore/lane.h"
+
+int lane_init(struct lane *lane, struct store *store, unsigned number)
+{
+	*lane = (struct lane){.store = store, .io = store->config.io, .number = number};
+	int error = mailbox_init(&lane->box, store->config.threads);
+	if (error)
+		return error;
+	outbox_init(&lane->outbox);
+	list_init(&lane->dirty);
+	list_init(&lane->waiting);
+	lane->now_ns = io_mono_ns(lane->io);
+	return 0;
+}
+
+void lane_fini(struct lane *lane)
+{
+	for (size_t i = 0; i < lane->n_streams; i++)
+		lane_stream_free(lane->streams[i]);
+	free(lane->streams);
+	free(lane->encode);
+	mailbox_fini(&lane->box);
+}
+
+void lane_run_stop(struct mail *mail)
+{
+	struct lane *lane = container_of(mail, struct lane, stop_mail);
+	lane->stopping = true;
+	for (size_t i = 0; i < lane->n_streams; i++)
+		for (uint32_t k = 0; k < lane->streams[i]->n_shards; k++)
+			lane_leases_stop(lane->streams[i]->shards[k]);
+}
+
+void lane_turn(struct lane *lane)
+{
+	lane->now_ns = io_mono_ns(lane->io);
+	mailbox_run(&lane->box);
+	lane_close_groups(lane);
+	outbox_flush(&lane->outbox);
+	lane_encode_groups(lane);
+	if (lane->stopping && lane->jobs == 0 && list_empty(&lane->dirty) && list_empty(&lane->waiting))
+		lane->stopped = true;
+}
+
+void *lane_main(void *arg)
+{
+	struct lane *lane = arg;
+	while (!lane->stopped) {
+		mailbox_wait(&lane->box, -1);
+		lane_turn(lane);
+	}
+	return NULL;
+}
+
+void lane_job(struct lane *lane, struct pool *pool, struct job *job)
+{
+	lane->jobs++;
+	pool_add(pool, job);
+}
+
+void lane_forget_listeners(struct lane *lane)
+{
+	for (size_t i = 0; i < lane->n_streams; i++)
+		for (uint32_t k = 0; k < lane->streams[i]->n_shards; k++)
+			lane_leases_forget(lane->streams[i]->shards[k]);
+}
+
+/* ---- The lane's streams, sorted by id: ids rise, so a new one goes to the end ---- */
+
+/* Where the stream is, or would be. */
+static size_t place_of(const struct lane *lane, uint64_t id)
+{
+	size_t low = 0, high = lane->n_streams;
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		if (lane->streams[middle]->id < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+struct lane_stream *lane_find(const struct lane *lane, uint64_t id)
+{
+	size_t place = place_of(lane, id);
+	return place < lane->n_streams && lane->streams[place]->id == id ? lane->streams[place] : NULL;
+}
+
+void lane_insert(struct lane *lane, struct lane_stream *stream)
+{
+	size_t place = place_of(lane, stream->id);
+	assert(place == lane->n_streams || lane->streams[place]->id != stream->id);
+	if (lane->n_streams == lane->streams_cap) {
+		lane->streams_cap = lane->streams_cap ? lane->streams_cap * 2 : 16;
+		lane->streams = xrealloc(lane->streams, lane->streams_cap * sizeof(*lane->streams));
+	}
+	memmove(lane->streams + place + 1, lane->streams + place, (lane->n_streams - place) * sizeof(*lane->streams));
+	lane->streams[place] = stream;
+	lane->n_streams++;
+}
+
+void lane_remove(struct lane *lane, struct lane_stream *stream)
+{
+	size_t place = place_of(lane, stream->id);
+	assert(place < lane->n_streams && lane->streams[place] == stream);
+	lane->n_streams--;
+	memmove(lane->streams + place, lane->streams + place + 1, (lane->n_streams - place) * sizeof(*lane->streams));
+}
+
+/* ---- A stream and its shards ---- */
+
+static struct lane_shard *shard_new(struct lane_stream *stream, const struct shard_info *info, uint32_t place)
+{
+	const struct limits *limits = &stream->lane->store->config.limits;
+	uint64_t now_ns = io_mono_ns(stream->lane->io);
+	struct lane_shard *shard = xcalloc(1, sizeof(*shard));
+	shard->key = info->key;
+	shard->stream = stream;
+	shard->place = place;
+	shard->hash_first = info->hash_first;
+	shard->closed = info->closed;
+	shard->next = 1;
+	/* Capacities are one second's worth: that is what AWS lets pass at once. */
+	bucket_init(&shard->write_records, limits->write_records, limits->write_records, now_ns);
+	bucket_init(&shard->write_bytes, limits->write_bytes, limits->write_bytes, now_ns);
+	bucket_init(&shard->read_calls, limits->read_calls, limits->read_calls, now_ns);
+	bucket_init(&shard->read_bytes, limits->read_bytes, limits->read_bytes, now_ns);
+	list_init(&shard->leases);
+	list_init(&shard->interests);
+	return shard;
+}
+
+static int by_hash(const void *a, const void *b)
+{
+	const struct lane_shard *left = *(struct lane_shard *const *)a, *right = *(struct lane_shard *const *)b;
+	return left->hash_first < right->hash_first ? -1 : left->hash_first > right->hash_first;
+}
+
+static void add_shards(struct lane_stream *stream, const struct stream_info *info)
+{
+	stream->shards = xcalloc(info->n_shards, sizeof(*stream->shards));
+	stream->route = xcalloc(info->n_shards, sizeof(*stream->route));
+	stream->marks = xcalloc(info->n_shards, sizeof(*stream->marks));
+	stream->n_shards = info->n_shards;
+	for (uint32_t i = 0; i < info->n_shards; i++) {
+		struct lane_shard *shard = shard_new(stream, &info->shards[i], i);
+		stream->shards[i] = shard;
+		stream->marks[i] = (struct shard_mark){.shard = shard->key.shard, .next_index = 1};
+		if (!shard->closed)
+			stream->route[stream->n_route++] = shard;
+	}
+	if (stream->n_route)
+		qsort(stream->route, stream->n_route, sizeof(*stream->route), by_hash);
+}
+
+struct lane_stream *lane_stream_new(struct lane *lane, const struct stream_info *info, const char *streams_dir)
+{
+	struct lane_stream *stream = xcalloc(1, sizeof(*stream));
+	stream->lane = lane;
+	stream->id = info->id;
+	struct buf path = {0};
+	buf_printf(&path, "%s/%llu", streams_dir, (unsigned long long)info->id);
+	stream->path = xstrndup((const char *)path.p, path.n);
+	buf_free(&path);
+	add_shards(stream, info);
+	group_init(&stream->groups[0], stream);
+	group_init(&stream->groups[1], stream);
+	stream->open = &stream->groups[0];
+	list_init(&stream->dirty);
+	list_init(&stream->waits);
+	fifo_init(&stream->waiting);
+	fifo_init(&stream->admins);
+	stream->horizon_ms = INT64_MIN;
+	return stream;
+}
+
+void lane_stream_free(struct lane_stream *stream)
+{
+	assert(!stream->flight && !stream->waiting.head && !stream->log);
+	for (uint32_t i = 0; i < stream->n_shards; i++) {
+		struct lane_shard *shard = stream->shards[i];
+		assert(list_empty(&shard->leases) && list_empty(&shard->interests));
+		free(shard->index);
+		free(shard);
+	}
+	group_fini(&stream->groups[0]);
+	group_fini(&stream->groups[1]);
+	free(stream->shards);
+	free(stream->route);
+	free(stream->marks);
+	free(stream->path);
+	free(stream);
+}
+
+struct lane_shard *lane_stream_shard(const struct lane_stream *stream, uint32_t shard)
+{
+	uint32_t low = 0, high = stream->n_shards;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		if (stream->shards[middle]->key.shard < shard)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < stream->n_shards && stream->shards[low]->key.shard == shard ? stream->shards[low] : NULL;
+}
