@@ -1,0 +1,100 @@
+/* hub.h: one worker's fan-out, and what its files share. Private to fanout; all on the worker's thread.
+ *
+ *   hub.c         life of a hub, turns, timers, look-up        tail.c        shards: ring, idle subscriptions, notices
+ *   sub.c         life of a subscription, the checked table    lease.c       what lanes say of leases
+ *   sub_pull.c    avail, take                                  sub_read.c    catch-up from the log
+ *   sub_budget.c  waiting for the push budget                  sub_hold.c    what slow readers may pin */
+#ifndef FANOUT_HUB_H
+#define FANOUT_HUB_H
+
+#include "fanout/message.h"
+#include "fanout/tail.h"
+#include "penstock/fanout.h"
+
+#define HUB_BUCKETS 4096u /* chains stay short up to some 20,000 shards and subscriptions per worker */
+
+/* Waiting for the budget is not exact to the nanosecond: 256 slots of 4.2 ms, about a second around. */
+#define WHEEL_SHIFT 22
+#define WHEEL_SLOTS 256u
+
+struct hub {
+	struct hub_config config;
+	struct listener listener;
+	struct lease_holder holder;
+	const struct catalogue *snapshot; /* lent until the next */
+	char account[16];
+	struct message *initial;          /* initial-response: the same bytes for everybody */
+	uint64_t next_id;
+
+	/* every subscription is on `all`, and its link on the one list that its state names */
+	struct list all;
+	struct list joining, ready, reading, read_waiting, closing; /* IDLE: its tail's idle; BUDGET: a slot of the wheel */
+	struct list wheel[WHEEL_SLOTS];
+	uint64_t wheel_at;                /* the slot up to which the wheel has run */
+	uint32_t n_budget;
+
+	struct list quiet; /* idle_link: IDLE ones by quiet_ns */
+	struct list life;  /* life_link: by deadline_ns */
+
+	struct list rings; /* tails with a ring, least recently fed first */
+	struct list ended; /* tails at the end of their shard whose children are not published yet */
+	size_t rings_bytes;
+
+	struct list holders; /* hold_link */
+	size_t held;
+
+	unsigned reads, joins; /* in flight, orphans counted */
+
+	struct list allowances; /* budgets of subscriptions that ended a moment ago */
+	unsigned n_allowances;
+
+	/* counted here and added to the metrics once per turn: an event must not cost shared cache lines */
+	struct {
+		int64_t events, records, bytes, heartbeats;
+	} pushed;
+
+	struct tail *tails[HUB_BUCKETS];
+	struct subscription *subs[HUB_BUCKETS];
+};
+
+struct subscription *hub_subscription(struct hub *hub, uint64_t id); /* NULL: it has been stopped */
+
+/* ---- sub.c ---- */
+
+/* Changes state and list. The table of legal moves is asserted. */
+void sub_move(struct subscription *sub, enum sub_state to, struct list *list);
+void sub_ready(struct subscription *sub); /* READY, and tells the owner, who may stop it */
+/* Leaves the lane and gives up all that is not begun. What is partly sent is still to be pulled, then `last_words` (takes it; NULL: none).
+ * Does not tell the owner. */
+void sub_close(struct subscription *sub, struct message *last_words);
+/* Ends it for a read that failed: with an exception, or with nothing when the store is closing. Does not tell the owner. */
+void sub_fail(struct subscription *sub, enum status status);
+/* CLOSING, and the rest of a half-sent event cannot be had again: the body ends inside it, since no client understands what would follow. */
+void sub_cut(struct subscription *sub);
+/* The lag in ms of an event or cursor that lies at `then_ms`: at least 1, 0 is for the tip. */
+int64_t sub_behind(const struct subscription *sub, int64_t then_ms);
+struct message *sub_empty_event(struct subscription *sub); /* one reference, the caller's */
+
+/* ---- sub_budget.c ---- */
+void budget_begin(struct subscription *sub, uint64_t now_ns);          /* at the join */
+void budget_end(struct subscription *sub);                             /* at the leave: what is spent stays spent for the next one */
+void budget_wait(struct subscription *sub, uint64_t now_ns);           /* -> BUDGET */
+void budget_tick(struct hub *hub, uint64_t now_ns);
+uint64_t budget_deadline(const struct hub *hub);
+void budget_free(struct hub *hub);
+
+/* ---- sub_read.c ---- */
+void read_begin(struct subscription *sub);           /* READY -> READING; or stays CLOSING, to finish a half-sent event */
+void read_drop(struct subscription *sub);            /* in flight: it becomes an orphan; arrived: its batches go */
+/* The batch of `pending` that holds index `next`, or NULL. *at: where to begin. */
+struct batch *read_batch(const struct subscription *sub, uint64_t next, uint32_t *at);
+
+/* ---- sub_hold.c ---- */
+void hold_update(struct subscription *sub);          /* after anything that it pins has changed */
+
+/* ---- lease.c ---- */
+void on_lease_end(struct lease_holder *holder, uint64_t id, enum lease_end why);
+bool on_lease_probe(struct lease_holder *holder, uint64_t id);
+struct message *lease_gone(const struct subscription *sub, enum lease_end why); /* its exception */
+
+#endif
