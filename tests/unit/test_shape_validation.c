@@ -41,11 +41,12 @@ static void one(const char *operation, const char *json, const char *value, cons
 
 static const char *repeat(const char *piece, size_t n)
 {
-	struct buf s = {0};
+	size_t len = strlen(piece);
+	char *s = arena_alloc(&arena, n * len + 1);
 	for (size_t i = 0; i < n; i++)
-		buf_put_str(&s, str_of(piece));
-	buf_put_char(&s, '\0');
-	return (const char *)s.p;
+		memcpy(s + i * len, piece, len);
+	s[n * len] = '\0';
+	return s;
 }
 
 #define NOT_NULL "Member must not be null"
@@ -180,8 +181,6 @@ static void too_long(const char *operation, const char *format, const char *piec
 	valid(operation, arena_printf(&arena, "%s%s\"}", format, fits).p);
 	one(operation, arena_printf(&arena, "%s%s\"}", format, over).p, arena_printf(&arena, "'%s'", over).p, path,
 	    arena_printf(&arena, "Member must have length less than or equal to %zu", max).p);
-	free((void *)fits);
-	free((void *)over);
 }
 
 Test(lengths, maxima)

@@ -1,0 +1,229 @@
+/* acceptor.c: accepts connections and hands each to the worker with fewest.
+ *
+ * Thread: main, but acceptor_alarm, which any may call. It blocks in poll() alone: accept4 does not block, and a connection leaves by mail.
+ *
+ * Happy path:
+ * - acceptor_open binds early, so that a port in use is said before anything is recovered; acceptor_listen opens the door last
+ * - a readable listening socket is emptied, some at a time so that a signal is never kept waiting
+ * - each connection is counted by worker_adopt at once, so that a burst is spread too
+ *
+ * Failure modes:
+ * - as many connections as allowed: the next is closed at once, and counted; the client sees a reset rather than silence
+ * - no descriptors left: nobody is accepted for 100 ms, clients wait in the backlog; poll would otherwise return at once, for ever
+ * - a connection that died in the backlog is nobody's fault: the next one */
+#include "server/acceptor.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "penstock/bytes.h"
+#include "penstock/metrics.h"
+#include "penstock/slog.h"
+#include "server/worker.h"
+
+#define BACKLOG 1024
+#define ACCEPTS_PER_TURN 64
+#define PAUSE_NS UINT64_C(100000000)
+
+/* ---- Open ---- */
+
+/* Only loopback is bound: the length of a name is no matter. */
+static void print_address(int fd, char out[64])
+{
+	struct sockaddr_storage address;
+	socklen_t len = sizeof(address);
+	char host[INET6_ADDRSTRLEN] = "?";
+
+	getsockname(fd, (struct sockaddr *)&address, &len);
+	if (address.ss_family == AF_INET6) {
+		struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&address;
+
+		inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host));
+		snprintf(out, 64, "[%s]:%u", host, ntohs(v6->sin6_port));
+	} else {
+		struct sockaddr_in *v4 = (struct sockaddr_in *)&address;
+
+		inet_ntop(AF_INET, &v4->sin_addr, host, sizeof(host));
+		snprintf(out, 64, "%s:%u", host, ntohs(v4->sin_port));
+	}
+}
+
+static enum status fail(const char *address, const char *doing, char **why)
+{
+	*why = xasprintf("%s: cannot %s: %s%s", address, doing, strerror(errno),
+			 errno == EADDRINUSE ? "; stop who has it, or give another one with --listen" : "");
+	return STATUS_IO;
+}
+
+enum status acceptor_open(struct acceptor *acceptor, const char *listen_on, char **why)
+{
+	struct sockaddr_storage address;
+	int one = 1;
+	sigset_t signals;
+	socklen_t len;
+
+	*acceptor = (struct acceptor){.listen_fd = -1, .signal_fd = -1, .alarm_fd = -1};
+	if (!options_address(listen_on, &address, &len)) {
+		errno = EINVAL;
+		return fail(listen_on, "be read as ADDR:PORT", why);
+	}
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	acceptor->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	acceptor->alarm_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	acceptor->listen_fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (acceptor->signal_fd < 0 || acceptor->alarm_fd < 0 || acceptor->listen_fd < 0)
+		return fail(listen_on, "get descriptors", why);
+	/* A restart must not wait for the connections of the process before to time out. */
+	setsockopt(acceptor->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(acceptor->listen_fd, (struct sockaddr *)&address, len) != 0)
+		return fail(listen_on, "be bound", why);
+	print_address(acceptor->listen_fd, acceptor->address);
+	return STATUS_OK;
+}
+
+enum status acceptor_listen(struct acceptor *acceptor, char **why)
+{
+	return listen(acceptor->listen_fd, BACKLOG) == 0 ? STATUS_OK : fail(acceptor->address, "be listened on", why);
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+void acceptor_shut(struct acceptor *acceptor) { close_fd(&acceptor->listen_fd); }
+
+void acceptor_close(struct acceptor *acceptor)
+{
+	acceptor_shut(acceptor);
+	close_fd(&acceptor->signal_fd);
+	close_fd(&acceptor->alarm_fd);
+}
+
+/* ---- Accept ---- */
+
+/* The worker with fewest connections; NULL when all of them together have as many as allowed. */
+static struct worker *choose(struct acceptor *acceptor)
+{
+	struct server *server = acceptor->server;
+	struct worker *best = NULL;
+	int64_t total = 0;
+	int fewest = INT32_MAX;
+
+	for (unsigned i = 0; i < server->n_workers; i++) {
+		int n = atomic_load_explicit(&server->workers[i].connections, memory_order_relaxed);
+
+		total += n;
+		if (n < fewest) {
+			fewest = n;
+			best = &server->workers[i];
+		}
+	}
+	return total < acceptor->max_connections ? best : NULL;
+}
+
+static void pass_on(struct acceptor *acceptor, int fd)
+{
+	struct worker *worker = choose(acceptor);
+	int one = 1;
+
+	if (!worker) {
+		if (!acceptor->full)
+			slog(SLOG_WARN, "connections_full", "max=%u advice=\"raise --max-connections\"", acceptor->max_connections);
+		acceptor->full = true;
+		metric_add(METRIC_connections_refused, 1);
+		close(fd);
+		return;
+	}
+	acceptor->full = false;
+	/* Answers and events are small and must not wait for an ACK of the one before. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	metric_add(METRIC_connections_accepted, 1);
+	worker_adopt(worker, fd);
+}
+
+static bool is_shortage(int code) { return code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM; }
+
+static void accept_some(struct acceptor *acceptor)
+{
+	for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+		int fd = accept4(acceptor->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd >= 0) {
+			pass_on(acceptor, fd);
+		} else if (is_shortage(errno)) {
+			slog(SLOG_WARN, "accept_paused", "error=\"%s\" advice=\"raise the limit on open files\"", strerror(errno));
+			metric_add(METRIC_connections_refused, 1);
+			acceptor->paused_until_ns = io_mono_ns(acceptor->server->io) + PAUSE_NS;
+			return;
+		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+			return;
+		}
+		/* Else that connection failed before it was accepted. */
+	}
+}
+
+/* How long poll may wait, and whether the listening socket is among what it waits for. */
+static int unpause(struct acceptor *acceptor)
+{
+	uint64_t now_ns;
+
+	if (!acceptor->paused_until_ns)
+		return -1;
+	now_ns = io_mono_ns(acceptor->server->io);
+	if (now_ns < acceptor->paused_until_ns)
+		return (int)((acceptor->paused_until_ns - now_ns) / 1000000) + 1;
+	acceptor->paused_until_ns = 0;
+	return -1;
+}
+
+enum acceptor_end acceptor_run(struct acceptor *acceptor, struct server *server)
+{
+	struct signalfd_siginfo info;
+
+	acceptor->server = server;
+	acceptor->max_connections = server->options->max_connections;
+	for (;;) {
+		int wait_ms = unpause(acceptor);
+		struct pollfd fds[] = {
+			{.fd = acceptor->signal_fd, .events = POLLIN},
+			{.fd = acceptor->alarm_fd, .events = POLLIN},
+			{.fd = acceptor->paused_until_ns ? -1 : acceptor->listen_fd, .events = POLLIN},
+		};
+
+		if (poll(fds, 3, wait_ms) < 0)
+			continue; /* EINTR: stopped and continued, or traced */
+		if (fds[1].revents)
+			return ACCEPTOR_ALARMED;
+		if (fds[0].revents && read(acceptor->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+			slog(SLOG_INFO, "stopping", "signal=%s", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+			return ACCEPTOR_SIGNALLED;
+		}
+		if (fds[2].revents)
+			accept_some(acceptor);
+	}
+}
+
+void acceptor_alarm(struct acceptor *acceptor)
+{
+	uint64_t one = 1;
+
+	/* It can only fail when it has been rung often enough already. */
+	if (write(acceptor->alarm_fd, &one, sizeof(one)) < 0)
+		return;
+}

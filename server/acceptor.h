@@ -1,0 +1,38 @@
+/* acceptor.h: the listening socket and the signals, on the main thread. A new connection goes to the worker that has fewest. */
+#ifndef PENSTOCK_ACCEPTOR_H
+#define PENSTOCK_ACCEPTOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "penstock/status.h"
+
+struct server;
+
+struct acceptor {
+	int listen_fd, signal_fd;
+	int alarm_fd;             /* eventfd: acceptor_alarm was called */
+	char address[64];         /* ADDR:PORT that is bound */
+	struct server *server;    /* from acceptor_run on */
+	unsigned max_connections;
+	uint64_t paused_until_ns; /* no descriptors were left: nobody is accepted before; 0: accepting */
+	bool full;                /* said in the log */
+};
+
+/* Binds (options.h says the form of `listen`), and takes SIGTERM and SIGINT, which the caller has blocked before it started any thread.
+ * Nobody can connect yet. On failure *why, which the caller frees; acceptor_close may be called. */
+enum status acceptor_open(struct acceptor *acceptor, const char *listen, char **why);
+/* From here on clients can connect. */
+enum status acceptor_listen(struct acceptor *acceptor, char **why);
+
+enum acceptor_end { ACCEPTOR_SIGNALLED, ACCEPTOR_ALARMED };
+
+/* Accepts until one of the two happens. server->workers run. */
+enum acceptor_end acceptor_run(struct acceptor *acceptor, struct server *server);
+/* Any thread: acceptor_run is to end. */
+void acceptor_alarm(struct acceptor *acceptor);
+/* Nobody can connect any more. */
+void acceptor_shut(struct acceptor *acceptor);
+void acceptor_close(struct acceptor *acceptor); /* nobody calls acceptor_alarm any more */
+
+#endif

@@ -1,0 +1,211 @@
+/* admin.c: /healthz, /metrics, /state.
+ *
+ * Threads: a page is answered on its request's worker. /state goes round: its mail visits every other worker, each of which adds its own
+ * subscriptions on its own thread, and comes home to be answered. Nobody else may touch the document meanwhile, so it needs no lock.
+ *
+ * - /healthz: 200 as soon as the worker turns; for POST too, which protocol checkers use;
+ * - /metrics: Prometheus text of the process's counters;
+ * - /state: streams with their shards and consumers, and every subscription with what it waits for, in words.
+ *
+ * Fails: /state during shutdown is refused, and a round under way is cut short: a worker that has stopped reads no mail. A client that
+ * leaves meanwhile: the round is finished, and its answer falls away. */
+#include "server/admin.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "penstock/fanout.h"
+#include "penstock/metrics.h"
+#include "server/worker.h"
+
+#define JSON_TYPE "application/json"
+
+struct state_call {
+	struct mail mail;
+	struct request *request;
+	struct worker *at; /* whose turn it is */
+	json_t *root, *subscriptions;
+};
+
+/* ---- What one worker adds ---- */
+
+/* Why nothing is sent at this moment. */
+static const char *reason_of(const struct subscription *sub)
+{
+	switch (sub->state) {
+	case SUB_JOINING:
+		return "waits for the lane to grant its lease and start";
+	case SUB_IDLE:
+		return "is at the tail: nothing newer is durable";
+	case SUB_READY:
+		return "has bytes: waits for its connection to take them";
+	case SUB_BUDGET:
+		return "has spent its bytes per second";
+	case SUB_READING:
+		return "is behind the recent batches: reads the log";
+	case SUB_CLOSING:
+		return "has its last bytes to send";
+	default:
+		return "is over";
+	}
+}
+
+static const char *consumer_name(const struct stream_info *stream, uint64_t id)
+{
+	for (uint32_t i = 0; stream && i < stream->n_consumers; i++)
+		if (stream->consumers[i].id == id)
+			return stream->consumers[i].name;
+	return "";
+}
+
+static void add_subscription(void *arg, struct subscription *sub)
+{
+	struct state_call *call = arg;
+	struct worker *worker = call->at;
+	const struct stream_info *stream = catalogue_stream_by_id(worker->catalogue, sub->shard.stream);
+	char shard[SHARD_NAME_LEN + 1];
+	uint64_t records;
+	int64_t lag_ms;
+	shard_name(shard, sub->shard.shard);
+	sub_lag(sub, &records, &lag_ms);
+	uint64_t age_ms = (worker_now_ns(worker) - sub->started_ns) / 1000000;
+	json_array_append_new(call->subscriptions,
+			      json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i}", "id", (json_int_t)sub->id,
+					"stream", stream ? stream->name : "", "shard", shard, "consumer",
+					consumer_name(stream, sub->consumer), "state", sub_state_name(sub->state), "reason", reason_of(sub),
+					"cursor", (json_int_t)sub->next, "lag_records", (json_int_t)records, "lag_ms", (json_int_t)lag_ms,
+					"delivered_records", (json_int_t)sub->delivered_records, "delivered_bytes",
+					(json_int_t)sub->delivered_bytes, "events", (json_int_t)sub->events, "age_ms", (json_int_t)age_ms,
+					"worker", (int)worker->number));
+}
+
+/* ---- What the first one adds ---- */
+
+static json_t *shards_of(const struct stream_info *stream)
+{
+	json_t *list = json_array();
+	for (uint32_t i = 0; i < stream->n_shards; i++) {
+		char name[SHARD_NAME_LEN + 1];
+		shard_name(name, stream->shards[i].key.shard);
+		json_array_append_new(list, json_pack("{s:s, s:s}", "id", name, "status", stream->shards[i].closed ? "CLOSED" : "OPEN"));
+	}
+	return list;
+}
+
+static json_t *consumers_of(const struct stream_info *stream)
+{
+	json_t *list = json_array();
+	for (uint32_t i = 0; i < stream->n_consumers; i++)
+		json_array_append_new(list, json_pack("{s:s, s:s}", "name", stream->consumers[i].name, "status",
+						      consumer_status_name(stream->consumers[i].status)));
+	return list;
+}
+
+static json_t *streams_of(const struct catalogue *catalogue)
+{
+	json_t *list = json_array();
+	for (uint32_t i = 0; i < catalogue->n_streams; i++) {
+		const struct stream_info *stream = &catalogue->streams[i];
+		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:i, s:o, s:o}", "name", stream->name, "status",
+						      stream_status_name(stream->status), "mode", stream_mode_name(stream->mode),
+						      "retention_hours", (int)stream->retention_hours, "shards", shards_of(stream),
+						      "consumers", consumers_of(stream)));
+	}
+	return list;
+}
+
+/* ---- The round ---- */
+
+static void state_answer(struct state_call *call)
+{
+	struct buf body = {0};
+	char *text = json_dumps(call->root, JSON_INDENT(2));
+	json_decref(call->root);
+	if (text)
+		buf_put_str(&body, str_of(text));
+	free(text);
+	buf_put_char(&body, '\n');
+	request_answer(call->request, 200, JSON_TYPE, &body);
+}
+
+/* Adds this worker's part, then mails the call to the next one; home again it is answered. */
+static void state_visit(struct state_call *call)
+{
+	struct worker *worker = call->at, *home = call->request->worker;
+	const struct server *server = worker->server;
+	hub_each(worker->hub, add_subscription, call);
+	call->at = &server->workers[(worker->number + 1) % server->n_workers];
+	if (call->at == home && worker == home)
+		state_answer(call);
+	else
+		outbox_add(&worker->outbox, &call->at->box, &call->mail);
+}
+
+static void on_state(struct mail *mail)
+{
+	struct state_call *call = container_of(mail, struct state_call, mail);
+	struct worker *worker = call->at, *home = call->request->worker;
+	if (worker == home) {
+		state_answer(call);
+	} else if (worker->stopping) { /* straight home: the next one may have stopped already */
+		call->at = home;
+		outbox_add(&worker->outbox, &home->box, &call->mail);
+	} else {
+		state_visit(call);
+	}
+}
+
+static void answer_state(struct request *request)
+{
+	struct worker *worker = request->worker;
+	const struct server *server = worker->server;
+	struct state_call *call = arena_zalloc(&request->arena, sizeof(*call));
+	call->request = request;
+	call->mail.run = on_state;
+	call->at = worker;
+	call->subscriptions = json_array();
+	call->root = json_pack("{s:s, s:I, s:i, s:o, s:o}", "version", PENSTOCK_VERSION, "uptime_ms",
+			       (json_int_t)((worker_now_ns(worker) - server->started_ns) / 1000000), "workers", (int)server->n_workers,
+			       "streams", streams_of(worker->catalogue), "subscriptions", call->subscriptions);
+	state_visit(call);
+}
+
+/* ---- The pages ---- */
+
+static void answer_healthz(struct request *request)
+{
+	struct buf body = {0};
+	buf_put_str(&body, STR("{\"status\":\"ok\"}"));
+	request_answer(request, 200, JSON_TYPE, &body);
+}
+
+static void answer_metrics(struct request *request)
+{
+	struct buf body = {0};
+	metrics_text(&body);
+	request_answer(request, 200, "text/plain; version=0.0.4", &body);
+}
+
+/* A Kinesis call may be posted to any path: with a target it is one, wherever it goes. */
+static bool is_healthz(const struct request *request, bool get)
+{
+	bool post = str_equal(request->method, STR("POST")) && !str_present(request_header(request, "x-amz-target"));
+	return (get || post) && str_equal(request->path, STR("/healthz"));
+}
+
+bool admin_request(struct request *request)
+{
+	bool get = str_equal(request->method, STR("GET"));
+	void (*page)(struct request *) = NULL;
+	if (is_healthz(request, get))
+		page = answer_healthz;
+	else if (get && str_equal(request->path, STR("/metrics")))
+		page = answer_metrics;
+	else if (get && str_equal(request->path, STR("/state")) && !request->worker->stopping)
+		page = answer_state;
+	if (page == NULL)
+		return false;
+	request->plain = true;
+	page(request);
+	return true;
+}

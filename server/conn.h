@@ -1,0 +1,110 @@
+/* conn.h: one connection: a socket, perhaps TLS, an output queue, and the protocol that its first bytes chose. Private to the transport.
+ *
+ *   NEW        nothing was read                 the first byte decides: 0x16 is TLS
+ *   HANDSHAKE  TLS is being agreed on           ALPN decides, else the first plaintext bytes
+ *   DETECT     part of HTTP/2's preface is here the next bytes decide: preface, or HTTP/1.1
+ *   OPEN       `protocol` serves it
+ *   LINGER     the last answer was written; what the client still sends is read and dropped, so that a reset does not take the answer
+ *              away before it is read
+ *
+ * A dead connection keeps its memory until the worker reaps it in the same turn, so callbacks on the way may still look at it.
+ * Thread: the worker that owns it. */
+#ifndef PENSTOCK_CONN_H
+#define PENSTOCK_CONN_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "penstock/bytes.h"
+#include "penstock/list.h"
+#include "server/outq.h"
+#include "server/worker.h"
+
+struct conn;
+
+enum conn_phase { CONN_NEW, CONN_HANDSHAKE, CONN_DETECT, CONN_OPEN, CONN_LINGER };
+
+/* HTTP/1.1 or HTTP/2 over a connection. */
+struct protocol {
+	void (*begin)(struct conn *conn);                 /* makes the session */
+	void (*input)(struct conn *conn, const uint8_t *p, size_t n); /* takes all of it */
+	bool (*eof)(struct conn *conn);                   /* the peer sends no more; true: it still gets what is in work */
+	void (*fill)(struct conn *conn);                  /* once per turn while dirty: pull into the outq until OUTQ_HIGH */
+	bool (*busy)(const struct conn *conn);            /* a request or subscription is there: not idle */
+	bool (*streaming)(const struct conn *conn);       /* a subscription is there: not stalled */
+	void (*sweep)(struct conn *conn, uint64_t now_ns); /* once per second: its own deadlines */
+	void (*stop)(struct conn *conn);                  /* the server stops: finish what is there, take nothing new */
+	void (*abort)(struct conn *conn);                 /* time is up: queue the last words */
+	void (*free)(struct conn *conn);                  /* detaches every request; also for a session that never began */
+};
+
+extern const struct protocol h1_protocol, h2_protocol;
+
+#define SECOND_NS UINT64_C(1000000000)
+#define STALL_NS (30 * SECOND_NS) /* no progress for so long ends a write, and an answer that nobody takes */
+#define BODY_NS (30 * SECOND_NS)  /* a body may take this and a second for each BODY_RATE bytes of it */
+#define BODY_RATE 1024u
+#define HEAD_NS (10 * SECOND_NS)
+#define PREFACE_NS (5 * SECOND_NS)
+
+struct conn {
+	struct worker *worker;
+	struct list link;        /* the worker's conns */
+	struct list dirty_link;  /* the worker's dirty; on no list when there is nothing to do */
+	int fd;
+	enum conn_phase phase;
+	const struct protocol *protocol;
+	void *session;           /* struct h1 or struct h2 */
+	struct event read_event, write_event;
+	bool reading;            /* the read event is set; false: a request is in work, or memory is short */
+	struct outq outq;
+	struct buf held;         /* read, and not yet taken by a protocol */
+
+	bool dead;
+	bool want_fill;          /* something may be pulled */
+	bool above;              /* pulling stopped at OUTQ_HIGH; goes on below OUTQ_LOW */
+	bool blocked, writable;  /* the socket is full and the write event is set; it has fired */
+	bool read_again;         /* reading stopped early; TLS may hold bytes that the socket does not show */
+	size_t answer_bytes;     /* of whole answers in the outq, counted in the metrics until it is drained */
+	bool closing;            /* close when all is written */
+	bool linger;             /* ... and drop what still comes for a while */
+
+	SSL *tls;
+	struct buf sealed;       /* TLS records on their way to the socket */
+	size_t sealed_at;
+
+	uint64_t since_ns;       /* when this phase began */
+	uint64_t active_ns;      /* when a request last began or ended */
+	uint64_t progress_ns;    /* when the socket last took something, or became blocked */
+};
+
+void conn_open(struct worker *worker, int fd); /* takes fd */
+void conn_close(struct conn *conn);            /* dead now, reaped in this turn */
+void conn_finish(struct conn *conn, bool linger); /* close when the outq is written */
+void conn_dirty(struct conn *conn);            /* fill and flush at the end of this turn */
+void conn_set_reading(struct conn *conn, bool reading);
+void conn_read(struct conn *conn);             /* reads now what is there, and processes it */
+bool conn_full(struct conn *conn);             /* at OUTQ_HIGH: pull no more; remembers it */
+void conn_count_answer(struct conn *conn, size_t n); /* so many bytes of an answer lie in the outq */
+void conn_fill(struct conn *conn);
+void conn_flush(struct conn *conn);
+void conn_sweep(struct conn *conn, uint64_t now_ns);
+void conn_stop(struct conn *conn);
+void conn_abort(struct conn *conn);
+void conn_free(struct conn *conn);
+/* n bytes of the outq (or of sealed records) were accepted by the socket; counts, and notes progress. */
+ssize_t conn_send(struct conn *conn, const struct iovec *iov, int count);
+
+/* conn_tls.c. Results: a count; 0 for the end of the stream; -EAGAIN; another -errno to close. */
+bool conn_tls_start(struct conn *conn);
+ssize_t conn_tls_handshake(struct conn *conn); /* 1: done */
+ssize_t conn_tls_recv(struct conn *conn, uint8_t *p, size_t n);
+bool conn_tls_is_h2(const struct conn *conn, bool *decided);
+int conn_tls_flush(struct conn *conn); /* 0: all is written; -EAGAIN; -errno */
+void conn_tls_goodbye(struct conn *conn);
+void conn_tls_free(struct conn *conn);
+
+#endif

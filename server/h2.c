@@ -1,0 +1,311 @@
+/* h2.c: the streams of an HTTP/2 connection: requests in, whole answers and subscriptions out.
+ *
+ * Invariants: a stream lives from its header block's beginning to on_stream_close, and nobody else frees it; its request lives until it is
+ * answered, or until the subscription's last byte was handed over, or the stream closes. Windows are given back only for body bytes that
+ * we kept or dropped for good, and only while bodies have room in memory. Thread: the connection's worker.
+ *
+ *   - head: pseudo fields and headers into the request, counted (nghttp2 does not enforce MAX_HEADER_LIST_SIZE)
+ *   - body: kept, window given back; END_STREAM dispatches
+ *   - answer: HEADERS, then DATA from the answer's buffer; an answer of one frame is not copied
+ *   - subscription: nghttp2 asks for n bytes, sub_avail says how many there are, several events fill one DATA frame; send_data puts the
+ *     frame's 9 bytes and references to the shared events into the outq. Nothing there: DEFERRED until on_ready. Outq full: PAUSE
+ *
+ * Failures: a head too large is 431, a body 413, one too slow 408; after such an early answer the stream is reset with NO_ERROR. A stream
+ * that closes early detaches its request: a subscription's leave is posted in the same turn. */
+#include "server/h2.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "penstock/metrics.h"
+
+static void h2_reply(struct request *request, int http_status, const char *content_type, struct buf *body);
+static void h2_stream_begin(struct request *request);
+static void h2_ready(struct request *request);
+static bool h2_probe(struct request *request);
+
+static const struct transport_ops h2_transport = {h2_reply, h2_stream_begin, h2_ready, h2_probe};
+
+/* ---- Life ---- */
+
+struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
+{
+	struct h2_stream *stream = xcalloc(1, sizeof(*stream));
+	stream->h2 = h2;
+	stream->id = id;
+	stream->receiving = true;
+	stream->request = request_new(h2->conn->worker, &h2_transport, stream);
+	stream->method = stream->target = STR("");
+	stream->since_ns = h2->conn->active_ns = stream->request->started_ns;
+	list_append(&h2->streams, &stream->link);
+	h2->n_streams++;
+	return stream;
+}
+
+static void drop_answer(struct h2_stream *stream)
+{
+	metric_add(METRIC_answer_bytes, -(int64_t)stream->answer.n);
+	stream->h2->conn->worker->answer_bytes -= stream->answer.n;
+	buf_free(&stream->answer);
+}
+
+/* The subscription is over, or its client is. */
+static void end_request(struct h2_stream *stream, void (*how)(struct request *request))
+{
+	struct request *request = stream->request;
+	stream->request = NULL;
+	if (stream->streaming)
+		stream->h2->n_streaming--;
+	stream->streaming = false;
+	how(request);
+}
+
+void h2_stream_free(struct h2_stream *stream)
+{
+	struct h2 *h2 = stream->h2;
+	if (stream->request)
+		end_request(stream, request_detach);
+	if (stream->unconsumed)
+		nghttp2_session_consume_connection(h2->session, stream->unconsumed);
+	drop_answer(stream);
+	h2->conn->active_ns = worker_now_ns(h2->conn->worker);
+	h2->n_streams--;
+	list_remove(&stream->link);
+	free(stream);
+}
+
+/* ---- Requests ---- */
+
+static bool pseudo_header(struct h2_stream *stream, struct str name, struct str value)
+{
+	struct request *request = stream->request;
+	struct str copy = arena_str(&request->arena, value);
+	request->head_bytes += (uint32_t)(name.n + value.n + 32);
+	if (str_equal(name, STR(":method")))
+		stream->method = copy;
+	else if (str_equal(name, STR(":path")))
+		stream->target = copy;
+	else if (str_equal(name, STR(":authority")))
+		request->host = copy;
+	return request->head_bytes <= REQUEST_HEAD_BYTES_MAX;
+}
+
+bool h2_stream_header(struct h2_stream *stream, struct str name, struct str value)
+{
+	struct request *request = stream->request;
+	if (stream->refused)
+		return false;
+	bool pseudo = name.n && name.p[0] == ':';
+	if (pseudo ? !pseudo_header(stream, name, value) : !request_add_header(request, name, value))
+		stream->refused = 431;
+	else if (str_equal(name, STR("host")) && !str_equal(value, request->host))
+		stream->refused = 400; /* two names for one server: somebody is being fooled */
+	return stream->refused == 0;
+}
+
+void h2_stream_refuse(struct h2_stream *stream, int http_status)
+{
+	struct buf body = {0};
+	stream->request->plain = true;
+	h2_reply(stream->request, http_status, NULL, &body);
+}
+
+void h2_stream_head(struct h2_stream *stream)
+{
+	struct request *request = stream->request;
+	if (stream->refused) {
+		h2_stream_refuse(stream, stream->refused);
+		return;
+	}
+	stream->since_ns = request->started_ns = worker_now_ns(request->worker);
+	request_set_target(request, stream->method, stream->target);
+	struct str length = request_header(request, "content-length"), expect = request_header(request, "expect");
+	if (length.n)
+		stream->content_length = strtoull(length.p, NULL, 10); /* nghttp2 has checked that it is a number */
+	if (stream->content_length > BODY_MAX) {
+		h2_stream_refuse(stream, 413);
+	} else if (stream->receiving && str_equal(expect, STR("100-continue"))) {
+		nghttp2_nv nv = {(uint8_t *)":status", (uint8_t *)"100", 7, 3, NGHTTP2_NV_FLAG_NONE};
+		nghttp2_submit_headers(stream->h2->session, NGHTTP2_FLAG_NONE, stream->id, NULL, &nv, 1, NULL);
+	}
+}
+
+void h2_stream_give_back(struct h2_stream *stream)
+{
+	nghttp2_session *session = stream->h2->session;
+	size_t n = stream->unconsumed;
+	stream->unconsumed = 0;
+	if (stream->receiving)
+		nghttp2_session_consume(session, stream->id, n);
+	else
+		nghttp2_session_consume_connection(session, n);
+}
+
+void h2_stream_body(struct h2_stream *stream, const uint8_t *p, size_t n, bool last)
+{
+	int refused = stream->request ? request_add_body(stream->request, p, n, stream->content_length) : 0;
+	stream->unconsumed += n;
+	if (refused)
+		h2_stream_refuse(stream, refused);
+	if (!stream->request || last) { /* dropped: only the connection's window goes on */
+		nghttp2_session_consume_connection(stream->h2->session, stream->unconsumed);
+		stream->unconsumed = 0;
+	} else if (request_room()) {
+		h2_stream_give_back(stream);
+	}
+}
+
+void h2_stream_whole(struct h2_stream *stream)
+{
+	stream->receiving = false;
+	if (stream->request)
+		request_dispatch(stream->request); /* may answer before it returns */
+}
+
+/* ---- Answers ---- */
+
+static nghttp2_nv make_nv(struct str name, struct str value, uint8_t flags)
+{
+	return (nghttp2_nv){(uint8_t *)(uintptr_t)name.p, (uint8_t *)(uintptr_t)value.p, name.n, value.n, flags};
+}
+
+/* What is new in each answer would only push what repeats out of the peer's HPACK table. */
+static uint8_t nv_flags(struct str name)
+{
+	bool changes = str_equal(name, STR("x-amzn-RequestId")) || str_equal(name, STR("x-amz-id-2")) || str_equal(name, STR("Content-Length"));
+	return changes ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE;
+}
+
+static void submit(struct h2_stream *stream, int http_status, const char *content_type, int64_t content_length, nghttp2_data_provider *provider)
+{
+	struct answer_head answer;
+	nghttp2_nv nv[1 + ANSWER_HEADERS_MAX];
+	char status[8];
+	size_t n = 0;
+	request_answer_head(stream->request, http_status, content_type, content_length, &answer);
+	snprintf(status, sizeof(status), "%d", http_status);
+	nv[n++] = make_nv(STR(":status"), str_of(status), NGHTTP2_NV_FLAG_NONE);
+	for (uint32_t i = 0; i < answer.n; i++) /* nghttp2 copies them, and lowers the names */
+		nv[n++] = make_nv(answer.fields[i].name, answer.fields[i].value, nv_flags(answer.fields[i].name));
+	if (nghttp2_submit_response(stream->h2->session, stream->id, nv, n, provider) != 0)
+		conn_close(stream->h2->conn);
+	conn_dirty(stream->h2->conn);
+}
+
+static ssize_t on_read_answer(nghttp2_session *session, int32_t id, uint8_t *p, size_t n, uint32_t *flags, nghttp2_data_source *source, void *arg)
+{
+	struct h2_stream *stream = source->ptr;
+	(void)session, (void)id, (void)p, (void)arg;
+	if (conn_full(stream->h2->conn))
+		return NGHTTP2_ERR_PAUSE;
+	size_t left = stream->answer.n - stream->answer_at;
+	*flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+	if (left <= n)
+		*flags |= NGHTTP2_DATA_FLAG_EOF;
+	return (ssize_t)(left < n ? left : n);
+}
+
+static void h2_reply(struct request *request, int http_status, const char *content_type, struct buf *body)
+{
+	struct h2_stream *stream = request->stream;
+	nghttp2_data_provider provider = {.source.ptr = stream, .read_callback = on_read_answer};
+	bool with_body = body->n && !str_equal(request->method, STR("HEAD"));
+	/* 413 and the like are answered without a length, as AWS does */
+	submit(stream, http_status, content_type, request->plain && !body->n ? -1 : (int64_t)body->n, with_body ? &provider : NULL);
+	if (with_body) {
+		stream->answer = *body;
+		*body = (struct buf){0};
+		stream->since_ns = worker_now_ns(request->worker);
+		metric_add(METRIC_answer_bytes, (int64_t)stream->answer.n);
+		request->worker->answer_bytes += stream->answer.n;
+	}
+	buf_free(body);
+	end_request(stream, request_free);
+}
+
+/* ---- Subscriptions ---- */
+
+static ssize_t on_read_stream(nghttp2_session *session, int32_t id, uint8_t *p, size_t n, uint32_t *flags, nghttp2_data_source *source, void *arg)
+{
+	struct h2_stream *stream = source->ptr;
+	(void)session, (void)id, (void)p, (void)arg;
+	if (!stream->request) { /* the client was found gone by a probe */
+		stream->deferred = true;
+		return NGHTTP2_ERR_DEFERRED;
+	}
+	if (conn_full(stream->h2->conn))
+		return NGHTTP2_ERR_PAUSE;
+	int64_t ready = sub_avail(&stream->request->sub, n);
+	if (ready == 0) {
+		stream->deferred = true;
+		return NGHTTP2_ERR_DEFERRED;
+	}
+	if (ready == SUB_END) { /* the leave is posted here, before END_STREAM is written */
+		end_request(stream, request_free);
+		*flags |= NGHTTP2_DATA_FLAG_EOF;
+		return 0;
+	}
+	*flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+	return (ssize_t)ready;
+}
+
+static void h2_stream_begin(struct request *request)
+{
+	struct h2_stream *stream = request->stream;
+	nghttp2_data_provider provider = {.source.ptr = stream, .read_callback = on_read_stream};
+	request->in_work = false;
+	stream->streaming = true;
+	stream->h2->n_streaming++;
+	submit(stream, 200, "application/vnd.amazon.eventstream", -1, &provider);
+	if (request->worker->stopping)
+		sub_finish(&request->sub);
+}
+
+static void h2_ready(struct request *request)
+{
+	struct h2_stream *stream = request->stream;
+	if (!stream->streaming)
+		return;
+	if (stream->deferred)
+		nghttp2_session_resume_data(stream->h2->session, stream->id);
+	stream->deferred = false;
+	conn_dirty(stream->h2->conn);
+}
+
+static bool h2_probe(struct request *request)
+{
+	struct h2_stream *stream = request->stream;
+	struct conn *conn = stream->h2->conn;
+	conn_read(conn); /* RST_STREAM closes the stream, which detaches the request; its memory stays until the turn ends */
+	if (request->transport && conn->dead)
+		end_request(stream, request_detach);
+	return request->transport == NULL;
+}
+
+/* The frame's head and its bytes, both to the outq. */
+int h2_on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t n, nghttp2_data_source *source, void *arg)
+{
+	struct h2_stream *stream = source->ptr;
+	struct conn *conn = stream->h2->conn;
+	(void)session, (void)arg;
+	assert(frame->data.padlen == 0);
+	outq_copy(&conn->outq, head, 9);
+	if (stream->streaming) {
+		sub_take(&stream->request->sub, n, outq_emit, &conn->outq);
+		return 0;
+	}
+	stream->since_ns = worker_now_ns(conn->worker);
+	if (stream->answer_at == 0 && n == stream->answer.n) {
+		conn_count_answer(conn, n);
+		metric_add(METRIC_answer_bytes, -(int64_t)n);
+		conn->worker->answer_bytes -= n;
+		outq_take(&conn->outq, &stream->answer);
+	} else {
+		outq_copy(&conn->outq, stream->answer.p + stream->answer_at, n);
+		stream->answer_at += n;
+		if (stream->answer_at == stream->answer.n)
+			drop_answer(stream);
+	}
+	return 0;
+}

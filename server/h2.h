@@ -1,0 +1,52 @@
+/* h2.h: the structures that h2.c (streams and answers) and h2_session.c (frames, limits, life) share. Private to the transport. */
+#ifndef PENSTOCK_H2_H
+#define PENSTOCK_H2_H
+
+#include <nghttp2/nghttp2.h>
+
+#include "penstock/bucket.h"
+#include "server/conn.h"
+#include "server/request.h"
+
+struct h2 {
+	struct conn *conn;
+	nghttp2_session *session;
+	struct list streams;    /* struct h2_stream, oldest first */
+	unsigned n_streams;
+	unsigned n_streaming;   /* of them: with a subscription */
+	bool greeted;           /* preface and SETTINGS have come */
+	uint64_t head_ns;       /* a header block has begun and is not complete; else 0 */
+	struct bucket resets;   /* RST_STREAM that we send */
+	struct bucket idle_frames; /* frames that bring nothing */
+	struct bucket pings;
+};
+
+struct h2_stream {
+	struct list link;
+	struct h2 *h2;
+	int32_t id;
+	struct request *request; /* until it is answered */
+	struct str method, target; /* in the request's arena */
+	int refused;             /* the status that the head has earned; else 0 */
+	bool receiving;          /* the client has not ended its side */
+	bool streaming;          /* a subscription's body is on its way */
+	bool deferred;           /* nghttp2 waits for resume_data */
+	uint64_t content_length; /* as said by the client; 0: not */
+	size_t unconsumed;       /* body bytes whose window is not given back yet */
+	struct buf answer;       /* a whole answer's body */
+	size_t answer_at;
+	uint64_t since_ns;       /* when the body began; then, when the answer last moved */
+};
+
+/* h2.c */
+struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id);
+void h2_stream_free(struct h2_stream *stream);
+bool h2_stream_header(struct h2_stream *stream, struct str name, struct str value); /* false: ignored, the stream is refused */
+void h2_stream_head(struct h2_stream *stream);  /* the head is complete */
+void h2_stream_body(struct h2_stream *stream, const uint8_t *p, size_t n, bool last);
+void h2_stream_whole(struct h2_stream *stream); /* the client's side has ended: dispatched */
+void h2_stream_refuse(struct h2_stream *stream, int http_status);
+void h2_stream_give_back(struct h2_stream *stream); /* the window of what was kept, now that there is room */
+int h2_on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t n, nghttp2_data_source *source, void *h2);
+
+#endif

@@ -1,0 +1,318 @@
+/* h2_session.c: one HTTP/2 connection: nghttp2's session, its limits, its deadlines, its end.
+ *
+ * Invariants: nghttp2 is fed and asked on the worker's thread alone, never from inside its own callbacks; all its output goes to the outq.
+ * PING and SETTINGS acknowledgements pass stream data: nghttp2 orders them first, and what is in front of them in the outq is bounded.
+ *
+ *   - begin: SETTINGS leave at once (Java waits for them before its first request), the connection's window is opened
+ *   - input -> callbacks -> streams (h2.c)
+ *   - fill: nghttp2_session_mem_send until nothing comes; DATA through h2_on_send_data
+ *   - GOAWAY from the client: nothing to do, open streams go on (the JavaScript SDK sends it right after each response's head)
+ *   - stop: our GOAWAY, subscriptions finish; when no stream is left, nghttp2 wants neither to read nor to write, and we close
+ *
+ * Abuse (reliability.md section 4): nghttp2's own guards (outbound acknowledgements, settings, continuations, resets that the client
+ * sends) and ours: resets that the client makes us send, frames that bring nothing, PINGs. Over: GOAWAY(ENHANCE_YOUR_CALM) and close.
+ * SETTINGS_NO_RFC7540_PRIORITIES is not sent: nghttp2 1.52 would then let the oldest stream starve the others of its connection. */
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "server/h2.h"
+
+#define STREAM_WINDOW (1 << 20)
+#define CONNECTION_WINDOW (16 << 20)
+#define MAX_STREAMS 1000       /* a KCL worker holds a stream per shard on one connection */
+#define OUTQ_HARD (OUTQ_HIGH + (64u << 10)) /* acknowledgements that nobody reads stop here; then nghttp2's own cap ends the session */
+#define RESETS_BURST 50        /* RST_STREAM that we send, and per second: an honest client earns next to none */
+#define RESETS_RATE 5
+#define IDLE_FRAMES_BURST 1000 /* per 10 s */
+#define IDLE_FRAMES_RATE 100
+#define PINGS_BURST 200        /* Java sends one in 5 s */
+#define PINGS_RATE 20
+
+static pthread_once_t callbacks_once = PTHREAD_ONCE_INIT;
+static nghttp2_session_callbacks *callbacks; /* read-only once made */
+
+static struct h2_stream *stream_of(nghttp2_session *session, int32_t id) { return nghttp2_session_get_stream_user_data(session, id); }
+
+/* ---- Frames from the client ---- */
+
+static int spend(struct h2 *h2, struct bucket *bucket)
+{
+	return bucket_take(bucket, 1, worker_now_ns(h2->conn->worker)) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+/* Frames that cost us and bring nothing: empty DATA, PRIORITY, SETTINGS, unknown types. */
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
+{
+	struct h2 *h2 = arg;
+	(void)session;
+	switch (hd->type) {
+	case NGHTTP2_DATA:
+		return hd->length == 0 && !(hd->flags & NGHTTP2_FLAG_END_STREAM) ? spend(h2, &h2->idle_frames) : 0;
+	case NGHTTP2_HEADERS:
+	case NGHTTP2_RST_STREAM:
+	case NGHTTP2_GOAWAY:
+	case NGHTTP2_WINDOW_UPDATE:
+		return 0;
+	case NGHTTP2_PING:
+		return hd->flags & NGHTTP2_FLAG_ACK ? 0 : spend(h2, &h2->pings);
+	default:
+		return spend(h2, &h2->idle_frames);
+	}
+}
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+	struct h2 *h2 = arg;
+	h2->head_ns = worker_now_ns(h2->conn->worker);
+	if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+		nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, h2_stream_new(h2, frame->hd.stream_id));
+	return 0;
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n, const uint8_t *value, size_t value_n,
+		     uint8_t flags, void *arg)
+{
+	struct h2_stream *stream = stream_of(session, frame->hd.stream_id);
+	(void)flags, (void)arg;
+	if (stream && stream->request && frame->headers.cat == NGHTTP2_HCAT_REQUEST) /* trailers are dropped */
+		h2_stream_header(stream, (struct str){(const char *)name, name_n}, (struct str){(const char *)value, value_n});
+	return 0;
+}
+
+static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+	struct h2 *h2 = arg;
+	bool headers = frame->hd.type == NGHTTP2_HEADERS;
+	h2->greeted = true; /* the first one is SETTINGS, nghttp2 sees to that */
+	if (headers)
+		h2->head_ns = 0;
+	if (!headers && frame->hd.type != NGHTTP2_DATA)
+		return 0;
+	struct h2_stream *stream = stream_of(session, frame->hd.stream_id);
+	bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+	if (!stream)
+		return 0;
+	if (end)
+		stream->receiving = false;
+	if (headers && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+		h2_stream_head(stream);
+	if (end)
+		h2_stream_whole(stream);
+	return 0;
+}
+
+static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p, size_t n, void *arg)
+{
+	struct h2_stream *stream = stream_of(session, id);
+	(void)arg;
+	if (stream)
+		h2_stream_body(stream, p, n, flags & NGHTTP2_FLAG_END_STREAM);
+	else
+		nghttp2_session_consume_connection(session, n);
+	return 0;
+}
+
+static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error_code, void *arg)
+{
+	struct h2_stream *stream = stream_of(session, id);
+	(void)error_code, (void)arg;
+	if (stream)
+		h2_stream_free(stream);
+	return 0;
+}
+
+/* ---- Frames that we send ---- */
+
+static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+	struct h2 *h2 = arg;
+	if (frame->hd.type == NGHTTP2_RST_STREAM && !h2->conn->worker->stopping)
+		return spend(h2, &h2->resets);
+	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
+		return 0;
+	struct h2_stream *stream = stream_of(session, frame->hd.stream_id);
+	if (stream && stream->receiving && frame->hd.flags & NGHTTP2_FLAG_END_STREAM) /* answered early: the rest is not wanted */
+		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
+	return 0;
+}
+
+/* ---- The session ---- */
+
+static void make_callbacks(void)
+{
+	int rc = nghttp2_session_callbacks_new(&callbacks);
+	assert(rc == 0);
+	nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
+	nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
+	nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
+	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
+	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);
+	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+	nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
+	nghttp2_session_callbacks_set_send_data_callback(callbacks, h2_on_send_data);
+}
+
+static nghttp2_session *new_session(struct h2 *h2)
+{
+	nghttp2_session *session = NULL;
+	nghttp2_option *option = NULL;
+	pthread_once(&callbacks_once, make_callbacks);
+	if (nghttp2_option_new(&option) != 0)
+		return NULL;
+	nghttp2_option_set_no_auto_window_update(option, 1);
+	nghttp2_option_set_max_outbound_ack(option, 100);
+	nghttp2_option_set_stream_reset_rate_limit(option, 200, 20);
+	nghttp2_option_set_max_continuations(option, 8);
+	nghttp2_option_set_no_closed_streams(option, 1);
+	if (nghttp2_session_server_new2(&session, callbacks, h2, option) != 0)
+		session = NULL;
+	nghttp2_option_del(option);
+	return session;
+}
+
+static void h2_begin(struct conn *conn)
+{
+	static const nghttp2_settings_entry settings[] = {
+		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, MAX_STREAMS},
+		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
+		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, REQUEST_HEAD_BYTES_MAX},
+	};
+	struct h2 *h2 = xcalloc(1, sizeof(*h2));
+	uint64_t now_ns = worker_now_ns(conn->worker);
+	h2->conn = conn;
+	list_init(&h2->streams);
+	bucket_init(&h2->resets, RESETS_RATE, RESETS_BURST, now_ns);
+	bucket_init(&h2->idle_frames, IDLE_FRAMES_RATE, IDLE_FRAMES_BURST, now_ns);
+	bucket_init(&h2->pings, PINGS_RATE, PINGS_BURST, now_ns);
+	conn->session = h2;
+	h2->session = new_session(h2);
+	if (!h2->session || nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings, sizeof(settings) / sizeof(settings[0])) != 0 ||
+	    nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW) != 0)
+		conn_close(conn);
+	conn_dirty(conn);
+}
+
+static bool pull(struct h2 *h2)
+{
+	while (h2->conn->outq.bytes < OUTQ_HARD) {
+		const uint8_t *p;
+		ssize_t n = nghttp2_session_mem_send(h2->session, &p);
+		if (n <= 0)
+			return n == 0;
+		outq_copy(&h2->conn->outq, p, (size_t)n);
+	}
+	h2->conn->above = true; /* the rest follows below OUTQ_LOW */
+	return true;
+}
+
+static void free_streams(struct h2 *h2)
+{
+	LIST_EACH(node, &h2->streams)
+		h2_stream_free(container_of(node, struct h2_stream, link));
+}
+
+/* GOAWAY, and the end: from here nghttp2 is not asked any more. The client may still be sending: linger, so that it reads why. */
+static void fail(struct h2 *h2, int error)
+{
+	uint32_t code = NGHTTP2_PROTOCOL_ERROR;
+	if (error == NGHTTP2_ERR_CALLBACK_FAILURE || error == NGHTTP2_ERR_FLOODED || error == NGHTTP2_ERR_TOO_MANY_SETTINGS ||
+	    error == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS)
+		code = NGHTTP2_ENHANCE_YOUR_CALM;
+	nghttp2_session_terminate_session(h2->session, code);
+	pull(h2);
+	free_streams(h2);
+	conn_finish(h2->conn, true);
+}
+
+static void h2_input(struct conn *conn, const uint8_t *p, size_t n)
+{
+	struct h2 *h2 = conn->session;
+	if (conn->dead || conn->closing || !nghttp2_session_want_read(h2->session))
+		return;
+	ssize_t used = nghttp2_session_mem_recv(h2->session, p, n);
+	if (used < 0)
+		fail(h2, (int)used);
+	conn_dirty(conn); /* acknowledgements, windows, answers */
+}
+
+static bool h2_eof(struct conn *conn)
+{
+	(void)conn;
+	return false; /* without a way to give windows back the streams could not go on */
+}
+
+static void h2_fill(struct conn *conn)
+{
+	struct h2 *h2 = conn->session;
+	if (!pull(h2))
+		fail(h2, NGHTTP2_ERR_CALLBACK_FAILURE);
+	else if (!nghttp2_session_want_read(h2->session) && !nghttp2_session_want_write(h2->session))
+		conn_finish(conn, true);
+}
+
+static void h2_free(struct conn *conn)
+{
+	struct h2 *h2 = conn->session;
+	free_streams(h2);
+	nghttp2_session_del(h2->session);
+	free(h2);
+}
+
+/* ---- Deadlines and shutdown ---- */
+
+static bool h2_busy(const struct conn *conn) { return ((const struct h2 *)conn->session)->n_streams > 0; }
+
+static bool h2_streaming(const struct conn *conn) { return ((const struct h2 *)conn->session)->n_streaming > 0; }
+
+static void sweep_stream(struct h2_stream *stream, uint64_t now_ns)
+{
+	if (stream->receiving && stream->request) {
+		uint64_t allowed = BODY_NS + stream->request->body_len / BODY_RATE * SECOND_NS;
+		if (now_ns - stream->since_ns > allowed)
+			h2_stream_refuse(stream, 408);
+		else if (stream->unconsumed && request_room())
+			h2_stream_give_back(stream);
+	} else if (stream->answer.n && now_ns - stream->since_ns > STALL_NS) { /* nobody opens the window for an answer */
+		nghttp2_submit_rst_stream(stream->h2->session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_CANCEL);
+	} else {
+		return;
+	}
+	conn_dirty(stream->h2->conn);
+}
+
+static void h2_sweep(struct conn *conn, uint64_t now_ns)
+{
+	struct h2 *h2 = conn->session;
+	bool late = !h2->greeted && now_ns - conn->since_ns > PREFACE_NS;
+	if (late || (h2->head_ns && now_ns - h2->head_ns > HEAD_NS)) {
+		fail(h2, NGHTTP2_ERR_FLOODED);
+		return;
+	}
+	if (h2->n_streams == h2->n_streaming)
+		return;
+	LIST_EACH(node, &h2->streams)
+		sweep_stream(container_of(node, struct h2_stream, link), now_ns);
+}
+
+static void h2_stop(struct conn *conn)
+{
+	struct h2 *h2 = conn->session;
+	nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(h2->session), NGHTTP2_NO_ERROR, NULL, 0);
+	LIST_EACH(node, &h2->streams) {
+		struct h2_stream *stream = container_of(node, struct h2_stream, link);
+		if (stream->streaming)
+			sub_finish(&stream->request->sub);
+	}
+	conn_dirty(conn);
+}
+
+static void h2_abort(struct conn *conn)
+{
+	struct h2 *h2 = conn->session;
+	LIST_EACH(node, &h2->streams)
+		nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, container_of(node, struct h2_stream, link)->id, NGHTTP2_CANCEL);
+	pull(h2);
+}
+
+const struct protocol h2_protocol = {h2_begin, h2_input, h2_eof, h2_fill, h2_busy, h2_streaming, h2_sweep, h2_stop, h2_abort, h2_free};

@@ -1,0 +1,321 @@
+/* main.c: the program: opens everything in order, accepts, and closes everything in the other order.
+ *
+ * Thread: main. It makes all others, with SIGTERM and SIGINT blocked, which therefore reach only it.
+ *
+ * Happy path:
+ * - options, the address, the data directory with its lock and catalogue, a certificate
+ * - the store, and in it every stream's log, recovered before anybody can ask for it
+ * - workers; the control thread, which mails each worker its first catalogue; then, and only then, the port is listened on
+ * - a signal: no more connections; workers finish what they have (GOAWAY, END_STREAM, at most 5 s); control ends once the store has
+ *   answered it; lanes drain, readers and syncers join; what the store still mailed to workers is run; all is freed; exit 0
+ *
+ * Control stops before the store: it is one of the store's clients, and what it asks of a stopped lane nobody would answer.
+ *
+ * Failure modes:
+ * - anything that cannot be opened: one line on stderr with what, why and what to do; what was opened is closed; exit 1
+ * - damage in a log: said in the log; that stream is read-only, all else is served
+ * - the log of a stream is poisoned (a failed write or sync): nothing may be accepted any more that might not be kept. The process says so
+ *   and exits 1 after 200 ms, in which waiting producers get their 500; the next start reads what is really on the disk
+ * - a second signal: exit 130 at once; acknowledged records are safe, they were durable before the acknowledgement */
+#include <errno.h>
+#include <event2/event.h>
+#include <inttypes.h>
+#include <nghttp2/nghttp2.h>
+#include <openssl/crypto.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "penstock/bytes.h"
+#include "penstock/slog.h"
+#include "server/acceptor.h"
+#include "server/certificate.h"
+#include "server/options.h"
+#include "server/worker.h"
+
+#define FILES_BESIDE_CONNECTIONS 512 /* segments, SQLite, eventfds and what reads are open on */
+#define POISON_GRACE_US 200000
+
+struct program {
+	struct options options;
+	struct acceptor acceptor;
+	struct server server;
+	struct io *slow; /* --test-sync-delay-us */
+	_Atomic bool poisoned;
+	bool store_started;
+	unsigned workers_started;
+};
+
+/* ---- The process ---- */
+
+static void set_signals(void)
+{
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	signal(SIGPIPE, SIG_IGN); /* a client that left is an error of write() */
+}
+
+static void on_second_signal(int number)
+{
+	(void)number;
+	_exit(130);
+}
+
+/* From the first signal on, before anything can take long. */
+static void exit_on_second_signal(void)
+{
+	struct sigaction action = {.sa_handler = on_second_signal};
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGINT, &action, NULL);
+	sigprocmask(SIG_UNBLOCK, &signals, NULL);
+}
+
+static void raise_files(unsigned connections)
+{
+	struct rlimit limit;
+	rlim_t wanted = (rlim_t)connections + FILES_BESIDE_CONNECTIONS;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+		return;
+	limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
+		slog(SLOG_WARN, "few_files",
+		     "limit=%" PRIu64 " wanted=%" PRIu64 " advice=\"raise the hard limit (ulimit -Hn), or lower --max-connections\"",
+		     (uint64_t)limit.rlim_cur, (uint64_t)wanted);
+}
+
+/* ---- The store ---- */
+
+/* On a lane's thread. */
+static void on_poisoned(void *arg, const char *why)
+{
+	struct program *program = arg;
+
+	slog(SLOG_ERROR, "log_poisoned", "why=\"%s\" advice=\"the process ends; see to the disk, then start it again\"", why);
+	program->poisoned = true;
+	acceptor_alarm(&program->acceptor);
+}
+
+static bool has_directory(const char *data_dir, uint64_t stream)
+{
+	char *path = xasprintf("%s/streams/%" PRIu64, data_dir, stream);
+	bool has = access(path, F_OK) == 0;
+
+	free(path);
+	return has;
+}
+
+/* Which streams the store is to have before anybody asks: not one that it is still to open (control does that), and of those being deleted
+ * only such as have something left to delete. */
+static bool wants_recovery(const struct program *program, const struct stream_info *stream)
+{
+	if (stream->status == STREAM_CREATING)
+		return false;
+	if (has_directory(program->options.data_dir, stream->id))
+		return true;
+	if (stream->status == STREAM_DELETING)
+		return false;
+	slog(SLOG_ERROR, "stream_lost", "stream=%s missing=\"%s/streams/%" PRIu64 "\" advice=\"it begins empty; was it removed by hand?\"",
+	     stream->name, program->options.data_dir, stream->id);
+	return true;
+}
+
+static enum status recover_streams(struct program *program, char **why)
+{
+	struct catalogue *snapshot = control_snapshot(program->server.control);
+	enum status status = STATUS_OK;
+
+	for (uint32_t i = 0; i < snapshot->n_streams && !status; i++) {
+		if (!wants_recovery(program, &snapshot->streams[i]))
+			continue;
+		status = store_recover(program->server.store, &snapshot->streams[i], why);
+		if (status != STATUS_CORRUPT)
+			continue;
+		slog(SLOG_ERROR, "stream_damaged",
+		     "stream=%s id=%" PRIu64 " why=\"%s\" advice=\"what is whole can be read; nothing is written\"",
+		     snapshot->streams[i].name, snapshot->streams[i].id, *why ? *why : "");
+		free(*why);
+		*why = NULL;
+		status = STATUS_OK;
+	}
+	catalogue_unref(snapshot);
+	return status;
+}
+
+static enum status open_store(struct program *program, char **why)
+{
+	struct store_config config = {
+		.io = program->server.io,
+		.data_dir = program->options.data_dir,
+		.limits = program->options.limits,
+		.encode = message_encode,
+		.lanes = program->options.lanes,
+		.syncers = program->options.syncers,
+		.readers = program->options.readers,
+		.threads = true,
+		.on_poisoned = on_poisoned,
+		.arg = program,
+	};
+	enum status status = store_open(&config, &program->server.store, why);
+
+	if (!status)
+		status = recover_streams(program, why);
+	if (!status)
+		status = store_start(program->server.store);
+	program->store_started = !status;
+	return status;
+}
+
+/* ---- Start ---- */
+
+static enum status open_catalogue(struct program *program, char **why)
+{
+	struct server *server = &program->server;
+	struct control_config config = {
+		.io = server->io,
+		.data_dir = program->options.data_dir,
+		.limits = program->options.limits,
+		.transition_ms = program->options.transition_ms,
+	};
+	enum status status = control_open(&config, &server->control, why);
+
+	if (!status)
+		status = control_secret(server->control, "iterators", server->iterator_key);
+	if (!status)
+		status = control_secret(server->control, "pages", server->page_key);
+	return status;
+}
+
+static enum status start_workers(struct program *program, char **why)
+{
+	struct server *server = &program->server;
+	struct catalogue_reader readers[16]; /* --workers is at most 16 */
+
+	server->n_workers = program->options.workers;
+	server->workers = xcalloc(server->n_workers, sizeof(*server->workers));
+	for (unsigned i = 0; i < server->n_workers; i++) {
+		int code = worker_start(&server->workers[i], server, i);
+
+		if (code != 0) {
+			*why = xasprintf("worker %u cannot be started: %s", i, strerror(-code));
+			return STATUS_INTERNAL;
+		}
+		program->workers_started++;
+		readers[i] = (struct catalogue_reader){
+			.box = &server->workers[i].box, .on_snapshot = worker_on_snapshot, .arg = &server->workers[i]};
+	}
+	return control_start(server->control, server->store, readers, server->n_workers);
+}
+
+static enum status start(struct program *program, char **why)
+{
+	const struct options *options = &program->options;
+	struct server *server = &program->server;
+	enum status status;
+
+	server->options = options;
+	snprintf(server->region, sizeof(server->region), "%s", options->region);
+	snprintf(server->account, sizeof(server->account), "%s", options->account);
+	if (options->fsync_delay_us)
+		program->slow = io_slow(io_posix(), options->fsync_delay_us);
+	server->io = program->slow ? program->slow : io_posix();
+	server->started_ns = io_mono_ns(server->io);
+	status = acceptor_open(&program->acceptor, options->listen, why);
+	if (!status)
+		status = open_catalogue(program, why);
+	if (!status)
+		status = certificate_context(options->tls_cert, options->tls_key, options->data_dir, &server->tls, why);
+	if (!status)
+		status = open_store(program, why);
+	if (!status)
+		status = start_workers(program, why);
+	if (!status)
+		status = acceptor_listen(&program->acceptor, why);
+	return status;
+}
+
+static void say_started(const struct program *program)
+{
+	const struct options *options = &program->options;
+
+	slog(SLOG_INFO, "started",
+	     "version=%s nghttp2=%s openssl=%s libevent=%s sqlite=%s listen=%s data_dir=\"%s\" workers=%u limits=%s "
+	     "note=\"any well-formed signature is accepted, so only loopback is bound\"",
+	     PENSTOCK_VERSION, nghttp2_version(0)->version_str, OpenSSL_version(OPENSSL_VERSION_STRING), event_get_version(),
+	     sqlite3_libversion(), program->acceptor.address, options->data_dir, options->workers,
+	     options->limits.write_records ? "aws" : "off");
+	if (options->print_ready) {
+		printf("listening %s\n", program->acceptor.address);
+		fflush(stdout);
+	}
+}
+
+/* ---- Stop ---- */
+
+/* Closes whatever was opened, in the order that the head of this file gives. */
+static void stop(struct program *program)
+{
+	struct server *server = &program->server;
+
+	acceptor_shut(&program->acceptor);
+	for (unsigned i = 0; i < program->workers_started; i++)
+		worker_stop(&server->workers[i]);
+	for (unsigned i = 0; i < program->workers_started; i++)
+		worker_join(&server->workers[i]);
+	if (server->control)
+		control_stop(server->control);
+	if (program->store_started)
+		store_stop(server->store);
+	for (unsigned i = 0; i < program->workers_started; i++)
+		worker_fini(&server->workers[i]);
+	free(server->workers);
+	if (server->store)
+		store_free(server->store);
+	control_free(server->control);
+	SSL_CTX_free(server->tls);
+	if (program->slow)
+		io_slow_free(program->slow);
+	libevent_global_shutdown();
+	acceptor_close(&program->acceptor);
+}
+
+int main(int argc, char **argv)
+{
+	static struct program program; /* the acceptor is rung from other threads until they are joined */
+	char *why = NULL;
+	int code = options_parse(argc, argv, &program.options);
+
+	if (code)
+		return code == 1 ? 0 : code;
+	slog_set_level(program.options.log_level);
+	set_signals();
+	raise_files(program.options.max_connections);
+	if (start(&program, &why)) {
+		fprintf(stderr, "penstock: %s\n", why ? why : "cannot start; the log says why");
+		free(why);
+		stop(&program);
+		return 1;
+	}
+	say_started(&program);
+	if (acceptor_run(&program.acceptor, &program.server) == ACCEPTOR_ALARMED) {
+		usleep(POISON_GRACE_US);
+		_exit(1);
+	}
+	exit_on_second_signal();
+	stop(&program);
+	slog(SLOG_INFO, "stopped", NULL);
+	return program.poisoned ? 1 : 0;
+}

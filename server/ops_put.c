@@ -1,0 +1,243 @@
+/* ops_put.c: PutRecord and PutRecords.
+ *
+ * Thread: the request's worker. Key and data are lent from the request's body until the store has answered; the only copy is the lane's.
+ *
+ * - resolve the stream, check the records one by one (kinesis-behaviour 3.21, 3.22: order and texts);
+ * - hash of each: its ExplicitHashKey, else the MD5 of its key; which shard that is, the lane decides, so no route is ever stale;
+ * - one store_put; on_put answers when everything is durable: one result per record, in order.
+ *
+ * Fails: what is wrong with any record fails the whole request before anything is stored; what the lane refuses (throughput, disk) fails
+ * that record alone. FailedRecordCount is written first and compactly, since Fluent Bit looks for its bytes (R16). */
+#include <assert.h>
+#include <inttypes.h>
+#include <openssl/evp.h>
+
+#include "penstock/seq.h"
+#include "server/ops.h"
+#include "server/resolve.h"
+#include "server/worker.h"
+
+#define PUT_BYTES_MAX (10u << 20) /* of one PutRecords, data and keys */
+
+struct put_call {
+	struct request *request;
+	struct str stream; /* name, for texts; the stream may be gone when the store answers */
+	struct store_put put;
+	struct put_record records[];
+};
+
+static uint128 hash_of(struct worker *worker, struct str key)
+{
+	uint8_t digest[16];
+	unsigned n = 0;
+	int good = EVP_DigestInit_ex2(worker->md5_ctx, worker->md5, NULL) && EVP_DigestUpdate(worker->md5_ctx, key.p, key.n) &&
+		   EVP_DigestFinal_ex(worker->md5_ctx, digest, &n);
+	assert(good && n == sizeof(digest)); /* a wrong hash would send records to a wrong shard */
+	uint128 hash = 0;
+	for (unsigned i = 0; i < sizeof(digest); i++)
+		hash = hash << 8 | digest[i];
+	return hash;
+}
+
+/* Fills record from one entry; false: the explicit hash is out of range, answered. */
+static bool record_fill(struct request *request, struct put_record *record, struct str key, struct str explicit_hash, struct str data)
+{
+	record->key = key;
+	record->data = data;
+	if (!str_present(explicit_hash)) {
+		record->hash = hash_of(request->worker, key);
+		return true;
+	}
+	if (hash_parse(explicit_hash, &record->hash))
+		return true;
+	request_fail(request, STATUS_INVALID_ARGUMENT,
+		     "Invalid ExplicitHashKey. ExplicitHashKey must be in the range: [0, 2^128-1]. Specified value was " STR_FMT,
+		     STR_ARG(explicit_hash));
+	return false;
+}
+
+/* Against the stream's own maximum. Our text. */
+static bool record_fits(struct request *request, const struct stream_info *stream, const struct put_record *record)
+{
+	size_t size = record->key.n + record->data.n, most = (size_t)stream->max_record_kib << 10;
+	if (size <= most)
+		return true;
+	request_fail(request, STATUS_INVALID_ARGUMENT,
+		     "Record of %zu bytes (data and partition key) exceeds the maximum record size of %" PRId32
+		     " KiB of stream %s under account %s.",
+		     size, stream->max_record_kib, stream->name, request->worker->server->account);
+	return false;
+}
+
+static const struct stream_info *resolve_writable(struct request *request, struct str name, struct str arn)
+{
+	const struct stream_info *stream = resolve_stream(request, name, arn);
+	if (stream == NULL || resolve_serving(stream))
+		return stream;
+	resolve_fail_stream(request, str_of(stream->name));
+	return NULL;
+}
+
+static struct put_call *call_new(struct request *request, const struct stream_info *stream, uint32_t n, void (*on_done)(struct store_put *))
+{
+	struct put_call *call = arena_zalloc(&request->arena, sizeof(*call) + n * sizeof(call->records[0]));
+	call->request = request;
+	call->stream = arena_str(&request->arena, str_of(stream->name));
+	call->put.reply_to = &request->worker->box;
+	call->put.on_done = on_done;
+	call->put.stream = stream->id;
+	call->put.records = call->records;
+	call->put.n = n;
+	return call;
+}
+
+static void call_send(struct put_call *call)
+{
+	struct worker *worker = call->request->worker;
+	store_put(worker->server->store, &worker->outbox, &call->put);
+}
+
+static void write_place(struct writer *w, const struct put_record *record)
+{
+	char digits[SEQ_DIGITS], name[SHARD_NAME_LEN + 1];
+	seq_format(digits, &record->shard, record->index, seq_time_s(&record->shard, record->arrival_ms));
+	shard_name(name, record->shard.shard);
+	write_kv_str(w, "SequenceNumber", (struct str){digits, SEQ_DIGITS});
+	write_kv_str(w, "ShardId", str_of(name));
+}
+
+/* ---- PutRecord ---- */
+
+static void put_record_fail(struct put_call *call, enum status status)
+{
+	if (status == STATUS_NOT_FOUND)
+		resolve_fail_stream(call->request, call->stream);
+	else if (status == STATUS_THROTTLED)
+		resolve_fail_rate(call->request, call->records[0].shard.shard, call->stream);
+	else if (status == STATUS_DISK_FULL)
+		request_fail(call->request, status, "The disk of the log has reached its free-space floor; nothing was stored.");
+	else if (status == STATUS_CLOSING)
+		request_fail(call->request, status, "The server is shutting down.");
+	else
+		request_fail_bare(call->request, STATUS_INTERNAL);
+}
+
+static void on_put_record(struct store_put *put)
+{
+	struct put_call *call = container_of(put, struct put_call, put);
+	enum status status = put->status == STATUS_OK ? put->records[0].status : put->status;
+	if (status != STATUS_OK) {
+		put_record_fail(call, status);
+		return;
+	}
+	struct buf body = {0};
+	struct writer w;
+	writer_init(&w, call->request->encoding, &body);
+	write_map(&w);
+	write_place(&w, &put->records[0]);
+	write_map_end(&w);
+	request_ok(call->request, &body);
+}
+
+/* Our numbers always rise, so SequenceNumberForOrdering asks for nothing; it must only be a number from the past. */
+static bool ordering_check(struct request *request, const struct stream_info *stream, struct str number)
+{
+	struct seq seq;
+	if (!str_present(number) || (seq_parse(number, &seq) == STATUS_OK && seq.time_s <= io_wall_ms(request->worker->server->io) / 1000))
+		return true;
+	request_fail(request, STATUS_INVALID_ARGUMENT,
+		     "ExclusiveMinimumSequenceNumber " STR_FMT " used in PutRecord on stream %s under account %s is invalid.",
+		     STR_ARG(number), stream->name, request->worker->server->account);
+	return false;
+}
+
+void ops_put_record(struct request *request)
+{
+	const struct put_record_input *input = request->input;
+	const struct stream_info *stream = resolve_writable(request, input->stream_name, input->stream_arn);
+	if (stream == NULL)
+		return;
+	struct put_call *call = call_new(request, stream, 1, on_put_record);
+	if (!record_fill(request, &call->records[0], input->partition_key, input->explicit_hash_key, input->data) ||
+	    !ordering_check(request, stream, input->sequence_number_for_ordering) || !record_fits(request, stream, &call->records[0]))
+		return;
+	call_send(call);
+}
+
+/* ---- PutRecords ---- */
+
+static void write_failure(struct writer *w, const struct put_call *call, const struct put_record *record)
+{
+	if (record->status != STATUS_THROTTLED) {
+		write_kv_str(w, "ErrorCode", STR("InternalFailure"));
+		write_kv_str(w, "ErrorMessage", STR("Internal Service Failure"));
+		return;
+	}
+	char name[SHARD_NAME_LEN + 1];
+	shard_name(name, record->shard.shard);
+	write_kv_str(w, "ErrorCode", str_of(status_type(STATUS_THROTTLED)));
+	write_kv_str(w, "ErrorMessage",
+		     arena_printf(&call->request->arena, "Rate exceeded for shard %s in stream " STR_FMT " under account %s.", name,
+				  STR_ARG(call->stream), call->request->worker->server->account));
+}
+
+static void on_put_records(struct store_put *put)
+{
+	struct put_call *call = container_of(put, struct put_call, put);
+	if (put->status != STATUS_OK) {
+		put_record_fail(call, put->status);
+		return;
+	}
+	int64_t failed = 0;
+	for (uint32_t i = 0; i < put->n; i++)
+		failed += put->records[i].status != STATUS_OK;
+	struct buf body = {0};
+	struct writer w;
+	writer_init(&w, call->request->encoding, &body);
+	write_map(&w);
+	write_kv_int(&w, "FailedRecordCount", failed);
+	write_key(&w, "Records");
+	write_list(&w);
+	for (uint32_t i = 0; i < put->n; i++) {
+		write_map(&w);
+		if (put->records[i].status == STATUS_OK)
+			write_place(&w, &put->records[i]);
+		else
+			write_failure(&w, call, &put->records[i]);
+		write_map_end(&w);
+	}
+	write_list_end(&w);
+	write_map_end(&w);
+	request_ok(call->request, &body);
+}
+
+static bool records_fit(struct request *request, const struct stream_info *stream, const struct put_call *call)
+{
+	size_t total = 0;
+	for (uint32_t i = 0; i < call->put.n; i++)
+		total += call->records[i].key.n + call->records[i].data.n;
+	if (total > PUT_BYTES_MAX) {
+		request_fail(request, STATUS_INVALID_ARGUMENT, "Records size exceeds 10 MB limit"); /* AWS's, when it was 5 MB */
+		return false;
+	}
+	for (uint32_t i = 0; i < call->put.n; i++)
+		if (!record_fits(request, stream, &call->records[i]))
+			return false;
+	return true;
+}
+
+void ops_put_records(struct request *request)
+{
+	const struct put_records_input *input = request->input;
+	const struct stream_info *stream = resolve_writable(request, input->stream_name, input->stream_arn);
+	if (stream == NULL)
+		return;
+	struct put_call *call = call_new(request, stream, input->n_records, on_put_records);
+	for (uint32_t i = 0; i < input->n_records; i++) {
+		const struct put_records_entry *entry = &input->records[i];
+		if (!record_fill(request, &call->records[i], entry->partition_key, entry->explicit_hash_key, entry->data))
+			return;
+	}
+	if (records_fit(request, stream, call))
+		call_send(call);
+}

@@ -1,0 +1,122 @@
+/* request.h: one request, whichever protocol carried it; the seam between transport (conn, h1, h2) and operations (ops_*.c).
+ *
+ * Thread: the worker that owns the connection. Life: the transport makes it when the head is complete, dispatch_request() takes it
+ * when the body is, and it ends when it is answered. A client may leave before that: the transport then detaches it
+ * (transport NULL) and the operation's answer falls away; mail in flight that embeds in the request's arena stays valid until its
+ * own on_done, because only request_reply / request_end free it. */
+#ifndef PENSTOCK_REQUEST_H
+#define PENSTOCK_REQUEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "penstock/bytes.h"
+#include "penstock/fanout.h"
+#include "penstock/list.h"
+#include "penstock/shape.h"
+#include "penstock/status.h"
+#include "penstock/value.h"
+
+struct worker;
+struct request;
+
+struct header {
+	struct str name;  /* lower case */
+	struct str value; /* blanks trimmed */
+};
+
+#define REQUEST_HEADERS_MAX 64
+#define REQUEST_HEAD_BYTES_MAX 16384 /* names + values + 32 each: beyond it 431 */
+
+/* What the transport does for a request. */
+struct transport_ops {
+	/* Sends a whole answer and ends the exchange. Headers beyond those of section 1.3 (x-amzn-RequestId, x-amz-id-2, Date, Content-Length are
+	 * the transport's to add, by request->plain) are in request->extra. Takes body's bytes. */
+	void (*reply)(struct request *request, int http_status, const char *content_type, struct buf *body);
+	/* Begins a subscription's body: 200, application/vnd.amazon.eventstream; from now on the transport pulls request->sub until SUB_END. */
+	void (*stream)(struct request *request);
+	/* There are bytes to pull (a subscription's on_ready). */
+	void (*ready)(struct request *request);
+	/* Look at the socket now (a lease probe); true: the client is gone, and the request's subscription has been stopped. */
+	bool (*probe)(struct request *request);
+};
+
+struct request {
+	struct worker *worker;
+	const struct transport_ops *transport; /* NULL: detached, the client is gone */
+	void *stream;                  /* transport's: its h1 connection or h2 stream */
+	struct list link;              /* on its worker's list of ended requests, which are freed at the end of the turn */
+	bool in_work;                  /* dispatch has it: from request_dispatch until it is answered */
+	struct arena arena;            /* dies with the request */
+	uint64_t started_ns;           /* head complete, monotonic */
+
+	/* the head; strings in the arena */
+	struct str method, path, query;
+	struct str host;               /* Host, or :authority */
+	struct header headers[REQUEST_HEADERS_MAX];
+	uint32_t n_headers;
+	uint8_t *body;                 /* owned; counted in body_bytes */
+	size_t body_len, body_cap;
+	uint32_t head_bytes;           /* names + values + 32 each */
+
+	/* dispatch */
+	enum encoding encoding;
+	const struct operation *operation;
+	void *input;                   /* operation->size bytes in the arena */
+	char id[37];                   /* x-amzn-RequestId */
+	struct header extra[8];        /* answer headers beyond the usual (CORS, x-amzn-ErrorType) */
+	uint32_t n_extra;
+	bool plain;                    /* answer without x-amzn-RequestId and x-amz-id-2 (admin pages, 413) */
+	bool bare;                     /* answer with x-amzn-RequestId, without x-amz-id-2 (CORS preflight) */
+
+	/* a SubscribeToShard that was begun */
+	struct subscription sub;
+	bool subscribed;               /* sub_start was called, sub_stop was not */
+};
+
+struct request *request_new(struct worker *worker, const struct transport_ops *transport, void *stream);
+/* Transport: adds a header of the head (copied; the name is lowered). False: too many or too large, answer 431. */
+bool request_add_header(struct request *request, struct str name, struct str value);
+/* First header of that lower-case name; p NULL when absent. */
+struct str request_header(const struct request *request, const char *name);
+
+/* Transport: the client is gone. Stops the subscription if there is one; frees the request now if no operation has it, else when it answers. */
+void request_detach(struct request *request);
+/* Worker, end of turn: frees the requests whose subscriptions were stopped in it. */
+void request_bury(struct worker *worker);
+/* Frees. Transport: after `reply` was carried out, or after SUB_END was sent (stops the subscription). */
+void request_free(struct request *request);
+
+/* Transport: method, and the target split into path and query (absolute form: also host). */
+void request_set_target(struct request *request, struct str method, struct str target);
+/* Transport: more of the body; expected: its whole length if the client said one, else 0. 0, or the status that refuses it: 413 beyond
+ * BODY_MAX, 503 when all bodies together have passed BODIES_MAX by far. */
+int request_add_body(struct request *request, const void *p, size_t n, uint64_t expected);
+/* Is there room for more bodies in memory? False: give no window back, read no socket. Any thread. */
+bool request_room(void);
+/* Transport: the request is whole: to dispatch_request. */
+void request_dispatch(struct request *request);
+
+#define BODY_MAX (16u << 20)     /* a 10 MiB record in base64, and what stands around it */
+#define BODIES_MAX (256ll << 20) /* over the process */
+
+/* Transport: the head of an answer, in order; strings live as long as this and the request. Counts the answer in the metrics. */
+#define ANSWER_HEADERS_MAX 16
+struct answer_head {
+	uint32_t n;
+	struct header fields[ANSWER_HEADERS_MAX];
+	char id2[97], length[24], date[40];
+};
+/* content_length < 0: none is said (a stream). content_type p NULL: none. */
+void request_answer_head(struct request *request, int http_status, const char *content_type, int64_t content_length, struct answer_head *out);
+
+/* The body is complete (or refused by the transport, see dispatch_refuse). Takes the request until it answers through its transport. */
+void dispatch_request(struct request *request);
+
+/* ---- For the operations: each ends the exchange (falls away when detached) ---- */
+void request_ok(struct request *request, struct buf *body);                    /* 200; body empty: Content-Length 0 */
+void request_fail(struct request *request, enum status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void request_fail_bare(struct request *request, enum status status);           /* {"__type": ...} without message */
+void request_answer(struct request *request, int http_status, const char *content_type, struct buf *body);
+
+#endif

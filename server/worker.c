@@ -1,0 +1,345 @@
+/* worker.c: one event loop and the order of its turn.
+ *
+ * Invariants: everything of a worker is touched on its own thread alone; the mailbox and the counter of connections are the exceptions.
+ * Whatever a turn posts to lanes leaves before the turn's bytes do: a subscription's leave reaches its lane before its client can see
+ * END_STREAM and ask again. Mail runs before sockets, so that a snapshot is seen before a request that was sent after it.
+ *
+ *   - mail (priority 0), sockets and timers (1): they append to output queues and mark connections dirty
+ *   - dead connections are reaped: their requests detach, which posts leaves
+ *   - dirty connections are filled: subscriptions and answers are pulled
+ *   - the hub's timer is set, the outbox flushed
+ *   - dirty connections are written, once each; what can go on at once is taken up by the next turn, which then does not wait
+ *
+ * Stop: every connection finishes what it has; after 5 s the rest is reset; the loop ends when no connection and no request is left
+ * (or after one more second, should a lane never answer; worker_fini runs what comes later). */
+#include "server/worker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <openssl/evp.h>
+
+#include "penstock/metrics.h"
+#include "penstock/slog.h"
+#include "server/conn.h"
+#include "server/request.h"
+
+#define STOP_NS (5 * SECOND_NS)
+#define STOP_GRACE_NS SECOND_NS
+#define SWEEP_MS 1000
+#define SWEEP_STOPPING_MS 100
+
+uint64_t worker_now_ns(const struct worker *worker) { return io_mono_ns(worker->server->io); }
+
+/* ---- Mail ---- */
+
+static void on_mail(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *worker = arg;
+	(void)fd, (void)what;
+	mailbox_run(&worker->box);
+}
+
+struct adoption {
+	struct mail mail;
+	struct worker *worker;
+	int fd;
+};
+
+static void on_adopt(struct mail *mail)
+{
+	struct adoption *adoption = container_of(mail, struct adoption, mail);
+	struct worker *worker = adoption->worker;
+	if (worker->stopping) {
+		close(adoption->fd);
+		atomic_fetch_sub_explicit(&worker->connections, 1, memory_order_relaxed);
+		metric_add(METRIC_connections, -1);
+	} else {
+		conn_open(worker, adoption->fd);
+	}
+	free(adoption);
+}
+
+void worker_adopt(struct worker *worker, int fd)
+{
+	struct adoption *adoption = xmalloc(sizeof(*adoption));
+	*adoption = (struct adoption){.mail.run = on_adopt, .worker = worker, .fd = fd};
+	atomic_fetch_add_explicit(&worker->connections, 1, memory_order_relaxed);
+	metric_add(METRIC_connections, 1);
+	mailbox_post(&worker->box, &adoption->mail);
+}
+
+void worker_on_snapshot(void *arg, struct catalogue *snapshot)
+{
+	struct worker *worker = arg;
+	struct catalogue *old = worker->catalogue;
+	worker->catalogue = snapshot;
+	hub_set_catalogue(worker->hub, snapshot, worker->server->region, worker->server->account);
+	if (old)
+		catalogue_unref(old);
+}
+
+/* ---- Timers ---- */
+
+static void on_hub_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *worker = arg;
+	(void)fd, (void)what;
+	worker->hub_armed_ns = UINT64_MAX;
+	hub_tick(worker->hub, worker_now_ns(worker));
+}
+
+static void arm_hub_timer(struct worker *worker)
+{
+	uint64_t deadline_ns = hub_deadline(worker->hub);
+	if (deadline_ns == worker->hub_armed_ns)
+		return;
+	worker->hub_armed_ns = deadline_ns;
+	if (deadline_ns == UINT64_MAX) {
+		event_del(worker->hub_timer);
+		return;
+	}
+	uint64_t now_ns = worker_now_ns(worker), us = deadline_ns > now_ns ? (deadline_ns - now_ns + 999) / 1000 : 0;
+	struct timeval wait = {.tv_sec = (time_t)(us / 1000000), .tv_usec = (suseconds_t)(us % 1000000)};
+	event_add(worker->hub_timer, &wait);
+}
+
+static void set_sweep(struct worker *worker, int ms)
+{
+	struct timeval wait = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+	event_add(worker->sweep_timer, &wait);
+}
+
+/* Deadlines of seconds need no heap: each connection is looked at once a second (10,000 idle ones: well under a millisecond). */
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *worker = arg;
+	uint64_t now_ns = worker_now_ns(worker);
+	(void)fd, (void)what;
+	bool over = worker->stopping && now_ns >= worker->stop_at_ns;
+	LIST_EACH(node, &worker->conns) {
+		struct conn *conn = container_of(node, struct conn, link);
+		if (over)
+			conn_abort(conn);
+		else
+			conn_sweep(conn, now_ns);
+	}
+}
+
+/* ---- A turn ---- */
+
+static void reap(struct worker *worker)
+{
+	LIST_EACH(node, &worker->dirty) {
+		struct conn *conn = container_of(node, struct conn, dirty_link);
+		if (conn->dead)
+			conn_free(conn);
+	}
+	request_bury(worker);
+}
+
+/* Fills every dirty connection once; returns them in `filled`. One that is dirty again afterwards wants the next turn. */
+static void fill(struct worker *worker, struct list *filled)
+{
+	struct list *node;
+	while ((node = list_pop(&worker->dirty))) {
+		list_append(filled, node);
+		conn_fill(container_of(node, struct conn, dirty_link));
+	}
+}
+
+static void flush(struct list *filled)
+{
+	struct list *node;
+	while ((node = list_pop(filled))) {
+		struct conn *conn = container_of(node, struct conn, dirty_link);
+		conn_flush(conn);
+		if (conn->want_fill || conn->dead)
+			conn_dirty(conn);
+	}
+}
+
+static void end_turn(struct worker *worker)
+{
+	struct list filled;
+	list_init(&filled);
+	reap(worker);
+	fill(worker, &filled);
+	request_bury(worker);
+	arm_hub_timer(worker);
+	outbox_flush(&worker->outbox);
+	flush(&filled);
+	reap(worker); /* what failed in writing leaves its lane in this turn too */
+	outbox_flush(&worker->outbox);
+	worker->handshakes = 0;
+}
+
+static bool finished(struct worker *worker)
+{
+	if (!worker->stopping || !list_empty(&worker->conns))
+		return false;
+	return worker->requests == 0 || worker_now_ns(worker) > worker->stop_at_ns + STOP_GRACE_NS;
+}
+
+bool worker_turn(struct worker *worker, bool block)
+{
+	bool more = !list_empty(&worker->dirty);
+	int flags = EVLOOP_ONCE | (more || !block ? EVLOOP_NONBLOCK : 0);
+	event_base_loop(worker->base, flags);
+	end_turn(worker);
+	return !finished(worker);
+}
+
+static void *run(void *arg)
+{
+	struct worker *worker = arg;
+	while (worker_turn(worker, true))
+		;
+	return NULL;
+}
+
+/* ---- Stop ---- */
+
+struct stop_order {
+	struct mail mail;
+	struct worker *worker;
+};
+
+static void on_stop(struct mail *mail)
+{
+	struct stop_order *order = container_of(mail, struct stop_order, mail);
+	struct worker *worker = order->worker;
+	free(order);
+	if (worker->stopping)
+		return;
+	worker->stopping = true;
+	worker->stop_at_ns = worker_now_ns(worker) + STOP_NS;
+	set_sweep(worker, SWEEP_STOPPING_MS);
+	LIST_EACH(node, &worker->conns)
+		conn_stop(container_of(node, struct conn, link));
+}
+
+void worker_stop(struct worker *worker)
+{
+	struct stop_order *order = xmalloc(sizeof(*order));
+	*order = (struct stop_order){.mail.run = on_stop, .worker = worker};
+	mailbox_post(&worker->box, &order->mail);
+}
+
+void worker_join(struct worker *worker) { pthread_join(worker->thread, NULL); }
+
+/* ---- Life ---- */
+
+static struct event_base *new_base(void)
+{
+	struct event_config *config = event_config_new();
+	if (!config)
+		return NULL;
+	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+	event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER); /* budgets and heartbeats fall due within a millisecond */
+	struct event_base *base = event_base_new_with_config(config);
+	event_config_free(config);
+	if (base)
+		event_base_priority_init(base, 2);
+	return base;
+}
+
+static struct event *new_event(struct worker *worker, int fd, short what, event_callback_fn fn, int priority)
+{
+	struct event *event = event_new(worker->base, fd, what, fn, worker);
+	if (event)
+		event_priority_set(event, priority);
+	return event;
+}
+
+static struct hub *new_hub(struct worker *worker)
+{
+	const struct options *options = worker->server->options;
+	struct hub_config config = {
+		.io = worker->server->io,
+		.store = worker->server->store,
+		.box = &worker->box,
+		.outbox = &worker->outbox,
+		.limits = options->limits,
+		.worker = worker->number,
+		.heartbeat_ns = options->heartbeat_ms * 1000000,
+		.life_ns = options->subscription_s * SECOND_NS,
+	};
+	return hub_new(&config);
+}
+
+int worker_init(struct worker *worker, struct server *server, unsigned number)
+{
+	memset(worker, 0, sizeof(*worker));
+	worker->server = server;
+	worker->number = number;
+	worker->hub_armed_ns = UINT64_MAX;
+	list_init(&worker->conns);
+	list_init(&worker->dirty);
+	list_init(&worker->ended);
+	outbox_init(&worker->outbox);
+	int rc = mailbox_init(&worker->box, true);
+	if (rc < 0)
+		return rc;
+	worker->staging = xmalloc(WORKER_STAGING);
+	worker->md5 = EVP_MD_fetch(NULL, "MD5", NULL); /* once: a fetch per digest costs more than the digest */
+	worker->md5_ctx = EVP_MD_CTX_new();
+	worker->base = new_base();
+	assert(worker->md5 && worker->md5_ctx && worker->base); /* small memory; see bytes.h */
+	worker->mail_event = new_event(worker, worker->box.fd, EV_READ | EV_PERSIST, on_mail, 0);
+	worker->hub_timer = new_event(worker, -1, 0, on_hub_timer, 1);
+	worker->sweep_timer = new_event(worker, -1, EV_PERSIST, on_sweep, 1);
+	assert(worker->mail_event && worker->hub_timer && worker->sweep_timer);
+	event_add(worker->mail_event, NULL);
+	set_sweep(worker, SWEEP_MS);
+	worker->hub = new_hub(worker);
+	return 0;
+}
+
+int worker_start(struct worker *worker, struct server *server, unsigned number)
+{
+	char name[16];
+	sigset_t all, old;
+	int rc = worker_init(worker, server, number);
+	if (rc < 0)
+		return rc;
+	sigfillset(&all); /* signals are the main thread's */
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(&worker->thread, NULL, run, worker);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc != 0)
+		return -rc;
+	snprintf(name, sizeof(name), "worker-%u", number);
+	pthread_setname_np(worker->thread, name);
+	return 0;
+}
+
+/* The store has stopped: what it still mailed to us is run here, on the caller's thread, and frees what it was about. */
+static void drain(struct worker *worker)
+{
+	while (mailbox_pending(&worker->box))
+		mailbox_run(&worker->box);
+	request_bury(worker);
+}
+
+void worker_fini(struct worker *worker)
+{
+	drain(worker);
+	if (worker->requests)
+		slog(SLOG_WARN, "requests_unanswered", "worker=%u count=%zu", worker->number, worker->requests);
+	hub_free(worker->hub);
+	event_free(worker->mail_event);
+	event_free(worker->hub_timer);
+	event_free(worker->sweep_timer);
+	event_base_free(worker->base);
+	if (worker->catalogue)
+		catalogue_unref(worker->catalogue);
+	EVP_MD_CTX_free(worker->md5_ctx);
+	EVP_MD_free(worker->md5);
+	free(worker->staging);
+	mailbox_fini(&worker->box);
+}

@@ -1,0 +1,83 @@
+/* worker.h: one event loop with everything that it owns: connections, TLS staging, requests, subscriptions (its hub), timers.
+ *
+ * A turn: mail, sockets, timers, posts to lanes (outbox), flush of dirty connections. Posts leave *before* the turn's bytes: a subscription's
+ * leave reaches its lane before the client can see END_STREAM and ask again. No blocking call. Mail has a higher priority than
+ * sockets, so that a catalogue snapshot is seen before a request that was sent after it. */
+#ifndef PENSTOCK_WORKER_H
+#define PENSTOCK_WORKER_H
+
+#include <event2/event.h>
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "penstock/catalogue.h"
+#include "penstock/fanout.h"
+#include "penstock/list.h"
+#include "penstock/mail.h"
+#include "penstock/store.h"
+#include "server/options.h"
+
+/* What all workers share, read-only once they run. */
+struct server {
+	const struct options *options;
+	struct io *io;
+	struct store *store;
+	struct control *control;
+	SSL_CTX *tls;
+	uint8_t iterator_key[32], page_key[32];
+	uint64_t started_ns;
+	struct worker *workers;
+	unsigned n_workers;
+	char region[33], account[13];
+};
+
+struct worker {
+	/* --- shared, read-only --- */
+	struct server *server;
+	unsigned number;
+
+	/* --- any thread --- */
+	struct mailbox box;
+	_Atomic int connections; /* for the acceptor's choice */
+
+	/* --- the worker's thread --- */
+	pthread_t thread;
+	struct event_base *base;
+	struct event *mail_event, *hub_timer, *sweep_timer;
+	struct outbox outbox;
+	struct hub *hub;
+	struct catalogue *catalogue;  /* the present snapshot; one reference */
+	struct list conns;            /* struct conn, all */
+	struct list dirty;            /* struct conn with bytes to flush at the end of this turn */
+	struct list ended;            /* struct request, freed at the end of this turn */
+	uint8_t *staging;             /* WORKER_STAGING bytes: TLS gather, and reads */
+	size_t requests;              /* that live, also the detached ones */
+	uint64_t hub_armed_ns;        /* what hub_timer is set to; UINT64_MAX: nothing */
+	unsigned handshakes;          /* TLS handshake steps of this turn */
+	void *md5, *md5_ctx;          /* EVP_MD fetched once, and a context to reuse */
+	bool stopping;
+	uint64_t stop_at_ns;
+	size_t body_bytes, answer_bytes; /* in memory, for the caps */
+};
+
+#define WORKER_STAGING (64u << 10)
+
+int worker_start(struct worker *worker, struct server *server, unsigned number);
+/* Any thread: a new connection; the worker owns fd from here. */
+void worker_adopt(struct worker *worker, int fd);
+/* Any thread: begin to stop (GOAWAY, finish subscriptions, END_STREAM); 5 s later RST_STREAM the rest. worker_join waits. */
+void worker_stop(struct worker *worker);
+void worker_join(struct worker *worker);
+void worker_fini(struct worker *worker); /* after the store has stopped */
+/* A catalogue_reader's on_snapshot, whose arg is the worker; on its thread. Takes the reference. */
+void worker_on_snapshot(void *worker, struct catalogue *snapshot);
+
+/* worker_start is worker_init and a thread that calls worker_turn until it says false. Tests take turns themselves. */
+int worker_init(struct worker *worker, struct server *server, unsigned number);
+/* One turn. block: wait for something to happen. False: stopped, and nothing is left. */
+bool worker_turn(struct worker *worker, bool block);
+uint64_t worker_now_ns(const struct worker *worker);
+
+#endif

@@ -1,0 +1,204 @@
+/* test_options.c: the command line: defaults, every option, and what is said of a bad one. */
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <criterion/redirect.h>
+#include <netinet/in.h>
+#include <stdio.h>
+
+#include "server/options.h"
+
+static struct options options;
+
+static int parse(const char *first, ...)
+{
+	char *argv[32] = {"penstock"};
+	int argc = 1;
+	va_list args;
+
+	va_start(args, first);
+	for (const char *arg = first; arg; arg = va_arg(args, const char *))
+		argv[argc++] = (char *)arg;
+	va_end(args);
+	return options_parse(argc, argv, &options);
+}
+
+static void redirect(void)
+{
+	cr_redirect_stdout();
+	cr_redirect_stderr();
+}
+
+#define TEST(name) Test(options, name, .init = redirect)
+
+TEST(has_defaults)
+{
+	cr_assert_eq(parse(NULL), 0);
+	cr_assert_str_eq(options.data_dir, "penstock-data");
+	cr_assert_str_eq(options.listen, "127.0.0.1:4567");
+	cr_assert_str_eq(options.region, "us-east-1");
+	cr_assert_str_eq(options.account, "000000000000");
+	cr_assert_null(options.tls_cert);
+	cr_assert(options.workers >= 1 && options.workers <= 4);
+	cr_assert_eq(options.lanes, 1);
+	cr_assert_eq(options.syncers, 2);
+	cr_assert_eq(options.readers, 2);
+	cr_assert_eq(options.limits.write_records, 1000);
+	cr_assert_eq(options.transition_ms, 20);
+	cr_assert_eq(options.subscription_s, 300);
+	cr_assert_eq(options.heartbeat_ms, 5000);
+	cr_assert_eq(options.fsync_delay_us, 0);
+	cr_assert_eq(options.max_connections, 20000);
+	cr_assert_eq(options.idle_s, 300);
+	cr_assert_eq(options.log_level, SLOG_INFO);
+	cr_assert(!options.print_ready);
+}
+
+TEST(takes_every_option)
+{
+	cr_assert_eq(parse("--data-dir", "d", "--listen=[::1]:0", "--region", "eu-west-1", "--account", "123456789012", "--tls-cert", "c",
+			   "--tls-key", "k", "--workers", "16", "--lanes=8", "--syncers=1", "--readers=8", NULL),
+		     0);
+	cr_assert_str_eq(options.data_dir, "d");
+	cr_assert_str_eq(options.listen, "[::1]:0");
+	cr_assert_str_eq(options.region, "eu-west-1");
+	cr_assert_str_eq(options.account, "123456789012");
+	cr_assert_str_eq(options.tls_cert, "c");
+	cr_assert_str_eq(options.tls_key, "k");
+	cr_assert_eq(options.workers, 16);
+	cr_assert_eq(options.lanes, 8);
+	cr_assert_eq(options.syncers, 1);
+	cr_assert_eq(options.readers, 8);
+	cr_assert_eq(parse("--limits", "off", "--transition-ms", "0", "--subscription-seconds", "3", "--heartbeat-ms", "100",
+			   "--test-sync-delay-us", "5000", "--max-connections", "7", "--idle-seconds", "9", "--log-level", "debug",
+			   "--print-ready", NULL),
+		     0);
+	cr_assert_eq(options.limits.write_records, 0);
+	cr_assert_eq(options.limits.shards, 0);
+	cr_assert_eq(options.transition_ms, 0);
+	cr_assert_eq(options.subscription_s, 3);
+	cr_assert_eq(options.heartbeat_ms, 100);
+	cr_assert_eq(options.fsync_delay_us, 5000);
+	cr_assert_eq(options.max_connections, 7);
+	cr_assert_eq(options.idle_s, 9);
+	cr_assert_eq(options.log_level, SLOG_DEBUG);
+	cr_assert(options.print_ready);
+}
+
+TEST(the_last_one_wins)
+{
+	cr_assert_eq(parse("--limits", "off", "--limits", "aws", "--lanes", "2", "--lanes", "3", NULL), 0);
+	cr_assert_eq(options.limits.consumers, 20);
+	cr_assert_eq(options.lanes, 3);
+}
+
+#define REFUSES(name, text, ...)                           \
+	TEST(name)                                         \
+	{                                                  \
+		cr_assert_eq(parse(__VA_ARGS__, NULL), 2); \
+		fflush(stderr);                            \
+		cr_assert_stderr_eq_str(text);             \
+	}
+
+REFUSES(zero_workers, "penstock: --workers wants 1 to 16, not \"0\"\n", "--workers", "0")
+REFUSES(too_many_workers, "penstock: --workers wants 1 to 16, not \"17\"\n", "--workers", "17")
+REFUSES(a_negative_number, "penstock: --lanes wants 1 to 8, not \"-1\"\n", "--lanes", "-1")
+REFUSES(a_number_with_a_unit, "penstock: --heartbeat-ms wants 1 to 3600000, not \"5s\"\n", "--heartbeat-ms", "5s")
+REFUSES(an_empty_number, "penstock: --readers wants 1 to 8, not \"\"\n", "--readers", "")
+REFUSES(a_number_beyond_64_bits, "penstock: --syncers wants 1 to 8, not \"18446744073709551617\"\n", "--syncers", "18446744073709551617")
+REFUSES(unknown_limits, "penstock: --limits wants aws or off, not \"on\"\n", "--limits", "on")
+REFUSES(an_unknown_level, "penstock: --log-level wants error, warn, info or debug, not \"loud\"\n", "--log-level", "loud")
+REFUSES(a_short_account, "penstock: --account wants 12 digits, not \"123\"\n", "--account", "123")
+REFUSES(a_shouting_region, "penstock: --region wants 1 to 32 of a-z, 0-9 and -, not \"US\"\n", "--region", "US")
+REFUSES(an_address_without_port, "penstock: --listen wants ADDR:PORT, such as 127.0.0.1:4567 or [::1]:4567, not \"127.0.0.1\"\n",
+	"--listen", "127.0.0.1")
+REFUSES(a_port_beyond_65535, "penstock: --listen wants ADDR:PORT, such as 127.0.0.1:4567 or [::1]:4567, not \"127.0.0.1:65536\"\n",
+	"--listen", "127.0.0.1:65536")
+REFUSES(an_unknown_option, "penstock: --wokers is no option, or one without a value; --help lists them\n", "--wokers", "1")
+REFUSES(an_unknown_letter, "penstock: -x is no option, or one without a value; --help lists them\n", "-x")
+REFUSES(a_value_for_a_flag, "penstock: --print-ready=1 is no option, or one without a value; --help lists them\n", "--print-ready=1")
+REFUSES(a_missing_value, "penstock: --data-dir wants a value; --help says which\n", "--print-ready", "--data-dir")
+REFUSES(an_argument, "penstock: what is \"serve\"? Everything is an option; --help lists them\n", "serve")
+REFUSES(half_a_certificate, "penstock: --tls-cert and --tls-key belong together: give both, or neither\n", "--tls-cert", "c")
+REFUSES(other_addresses,
+	"penstock: --listen 0.0.0.0:4567 is no loopback address: signatures are not verified yet, so that anybody who reaches the port "
+	"could "
+	"read and write everything; use 127.0.0.1 or [::1]\n",
+	"--listen", "0.0.0.0:4567")
+REFUSES(other_addresses_v6,
+	"penstock: --listen [::]:1 is no loopback address: signatures are not verified yet, so that anybody who reaches the port could "
+	"read and write everything; use 127.0.0.1 or [::1]\n",
+	"--listen", "[::]:1")
+
+TEST(help_names_every_option)
+{
+	static const char *const names[] = {"data-dir",
+					    "listen",
+					    "region",
+					    "account",
+					    "tls-cert",
+					    "tls-key",
+					    "workers",
+					    "lanes",
+					    "syncers",
+					    "readers",
+					    "limits",
+					    "transition-ms",
+					    "subscription-seconds",
+					    "heartbeat-ms",
+					    "test-sync-delay-us",
+					    "max-connections",
+					    "idle-seconds",
+					    "log-level",
+					    "print-ready",
+					    "help",
+					    "version"};
+	char text[8192];
+	FILE *out;
+	size_t n;
+
+	cr_assert_eq(parse("--help", NULL), 1);
+	fflush(stdout);
+	out = cr_get_redirected_stdout();
+	n = fread(text, 1, sizeof(text) - 1, out);
+	text[n] = '\0';
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		char option[32];
+
+		snprintf(option, sizeof(option), "\n  --%s ", names[i]);
+		cr_assert_not_null(strstr(text, option), "%s", option);
+	}
+	for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+		cr_assert_leq(strlen(line), 80, "%s", line);
+}
+
+TEST(version)
+{
+	cr_assert_eq(parse("--version", NULL), 1);
+	fflush(stdout);
+	cr_assert_stdout_eq_str("penstock " PENSTOCK_VERSION "\n");
+}
+
+Test(options_address, reads_both_families)
+{
+	struct sockaddr_storage address;
+	socklen_t len;
+
+	cr_assert(options_address("localhost:80", &address, &len));
+	cr_assert_eq(address.ss_family, AF_INET);
+	cr_assert_eq(ntohs(((struct sockaddr_in *)&address)->sin_port), 80);
+	cr_assert_eq(ntohl(((struct sockaddr_in *)&address)->sin_addr.s_addr), INADDR_LOOPBACK);
+	cr_assert(options_address("[::1]:0", &address, &len));
+	cr_assert_eq(address.ss_family, AF_INET6);
+	cr_assert_eq(len, sizeof(struct sockaddr_in6));
+	cr_assert(!options_address("::1:0x", &address, &len));
+	cr_assert(!options_address(":80", &address, &len));
+	cr_assert(!options_address("[:80", &address, &len));
+	cr_assert(!options_address("example.com:80", &address, &len));
+	cr_assert(!options_address("", &address, &len));
+}
+
+Test(options_address, other_loopback_addresses_are_served)
+{
+	cr_assert_eq(parse("--listen", "127.1.2.3:1", NULL), 0);
+	cr_assert_eq(parse("--listen", "localhost:1", NULL), 0);
+}
