@@ -18,12 +18,12 @@
 #include <strings.h>
 
 enum guard {
-	GUARD_START,      /* before a request; one empty line is let pass (RFC 9112 2.2) */
+	GUARD_START, /* before a request; one empty line is let pass (RFC 9112 2.2) */
 	GUARD_START_LF,
 	GUARD_AFTER_BLANK,
-	GUARD_REQUEST,    /* in the request line */
-	GUARD_LINE_LF,    /* CR seen at the end of the request line or of a header line */
-	GUARD_BEGIN,      /* first byte of a header line */
+	GUARD_REQUEST, /* in the request line */
+	GUARD_LINE_LF, /* CR seen at the end of the request line or of a header line */
+	GUARD_BEGIN,   /* first byte of a header line */
 	GUARD_NAME,
 	GUARD_VALUE,
 	GUARD_HEAD_LF,    /* CR seen at the empty line */
@@ -32,10 +32,10 @@ enum guard {
 	GUARD_SIZE,
 	GUARD_EXTENSION,
 	GUARD_SIZE_LF,
-	GUARD_DATA,       /* `left` bytes of the chunk to come */
+	GUARD_DATA, /* `left` bytes of the chunk to come */
 	GUARD_DATA_CR,
 	GUARD_DATA_LF,
-	GUARD_TRAILER,    /* first byte of a trailer line, or the empty line */
+	GUARD_TRAILER, /* first byte of a trailer line, or the empty line */
 	GUARD_TRAILER_NAME,
 	GUARD_TRAILER_VALUE,
 	GUARD_TRAILER_LF,

@@ -23,14 +23,14 @@ struct hub {
 	struct lease_holder holder;
 	const struct catalogue *snapshot; /* lent until the next */
 	char account[16];
-	struct message *initial;          /* initial-response: the same bytes for everybody */
+	struct message *initial; /* initial-response: the same bytes for everybody */
 	uint64_t next_id;
 
 	/* every subscription is on `all`, and its link on the one list that its state names */
 	struct list all;
 	struct list joining, ready, reading, read_waiting, closing; /* IDLE: its tail's idle; BUDGET: a slot of the wheel */
 	struct list wheel[WHEEL_SLOTS];
-	uint64_t wheel_at;                /* the slot up to which the wheel has run */
+	uint64_t wheel_at; /* the slot up to which the wheel has run */
 	uint32_t n_budget;
 
 	struct list quiet; /* idle_link: IDLE ones by quiet_ns */
@@ -69,28 +69,29 @@ void sub_ready(struct subscription *sub); /* READY, and tells the owner, who may
 void sub_close(struct subscription *sub, struct message *last_words);
 /* Ends it for a read that failed: with an exception, or with nothing when the store is closing. Does not tell the owner. */
 void sub_fail(struct subscription *sub, enum status status);
-/* CLOSING, and the rest of a half-sent event cannot be had again: the body ends inside it, since no client understands what would follow. */
+/* CLOSING, and the rest of a half-sent event cannot be had again: the body ends inside it, since no client understands what would follow.
+ */
 void sub_cut(struct subscription *sub);
 /* The lag in ms of an event or cursor that lies at `then_ms`: at least 1, 0 is for the tip. */
 int64_t sub_behind(const struct subscription *sub, int64_t then_ms);
 struct message *sub_empty_event(struct subscription *sub); /* one reference, the caller's */
 
 /* ---- sub_budget.c ---- */
-void budget_begin(struct subscription *sub, uint64_t now_ns);          /* at the join */
-void budget_end(struct subscription *sub);                             /* at the leave: what is spent stays spent for the next one */
-void budget_wait(struct subscription *sub, uint64_t now_ns);           /* -> BUDGET */
+void budget_begin(struct subscription *sub, uint64_t now_ns); /* at the join */
+void budget_end(struct subscription *sub);                    /* at the leave: what is spent stays spent for the next one */
+void budget_wait(struct subscription *sub, uint64_t now_ns);  /* -> BUDGET */
 void budget_tick(struct hub *hub, uint64_t now_ns);
 uint64_t budget_deadline(const struct hub *hub);
 void budget_free(struct hub *hub);
 
 /* ---- sub_read.c ---- */
-void read_begin(struct subscription *sub);           /* READY -> READING; or stays CLOSING, to finish a half-sent event */
-void read_drop(struct subscription *sub);            /* in flight: it becomes an orphan; arrived: its batches go */
+void read_begin(struct subscription *sub); /* READY -> READING; or stays CLOSING, to finish a half-sent event */
+void read_drop(struct subscription *sub);  /* in flight: it becomes an orphan; arrived: its batches go */
 /* The batch of `pending` that holds index `next`, or NULL. *at: where to begin. */
 struct batch *read_batch(const struct subscription *sub, uint64_t next, uint32_t *at);
 
 /* ---- sub_hold.c ---- */
-void hold_update(struct subscription *sub);          /* after anything that it pins has changed */
+void hold_update(struct subscription *sub); /* after anything that it pins has changed */
 
 /* ---- lease.c ---- */
 void on_lease_end(struct lease_holder *holder, uint64_t id, enum lease_end why);

@@ -121,7 +121,7 @@ static void push(struct hub *hub, struct tail *tail, struct batch *batch)
 	if (tail->ring_end - tail->ring_begin == tail->ring_cap)
 		grow(tail);
 	size_t bytes = batch_bytes(batch);
-	tail->ring[tail->ring_end++ & (tail->ring_cap - 1)] = (struct ring_entry){batch_ref(batch), bytes};
+	tail->ring[tail->ring_end++ & (tail->ring_cap - 1)] = (struct ring_entry){batch_ref(batch), batch->first, batch_last(batch), bytes};
 	tail->ring_bytes += bytes;
 	hub->rings_bytes += bytes;
 	metric_add(METRIC_ring_bytes, (int64_t)bytes);
@@ -132,17 +132,17 @@ static void push(struct hub *hub, struct tail *tail, struct batch *batch)
 
 static bool holds(const struct tail *tail, uint64_t n, uint64_t next)
 {
-	const struct batch *batch = entry_at(tail, n)->batch;
-	return batch->first <= next && next <= batch_last(batch);
+	const struct ring_entry *entry = entry_at(tail, n);
+	return entry->first <= next && next <= entry->last;
 }
 
 struct batch *tail_batch(const struct tail *tail, uint64_t next, uint64_t *at)
 {
 	uint64_t begin = tail->ring_begin, end = tail->ring_end;
-	if (begin == end || next < entry_at(tail, begin)->batch->first)
+	if (begin == end || next < entry_at(tail, begin)->first)
 		return NULL;
 	uint64_t found = end - 1;
-	if (next < entry_at(tail, found)->batch->first) {
+	if (next < entry_at(tail, found)->first) {
 		if (*at >= begin && *at < end && holds(tail, *at, next)) {
 			found = *at;
 		} else if (*at + 1 > begin && *at + 1 < end && holds(tail, *at + 1, next)) {
@@ -151,7 +151,7 @@ struct batch *tail_batch(const struct tail *tail, uint64_t next, uint64_t *at)
 			/* The last one that does not begin behind `next`: begin <= it < found. */
 			while (found - begin > 1) {
 				uint64_t middle = begin + (found - begin) / 2;
-				if (entry_at(tail, middle)->batch->first <= next)
+				if (entry_at(tail, middle)->first <= next)
 					begin = middle;
 				else
 					found = middle;
@@ -202,7 +202,7 @@ void tail_notice(struct hub *hub, const struct notice *notice)
 	int64_t durable_end_ms = notice->durable_end_ms;
 	for (uint32_t i = 0; i < notice->n_batches; i++) {
 		struct batch *batch = notice->batches[i];
-		uint64_t newest = tail->ring_begin == tail->ring_end ? 0 : batch_last(entry_at(tail, tail->ring_end - 1)->batch);
+		uint64_t newest = tail->ring_begin == tail->ring_end ? 0 : entry_at(tail, tail->ring_end - 1)->last;
 		if (batch_last(batch) > durable_end) {
 			durable_end = batch_last(batch);
 			durable_end_ms = batch->arrival_ms;

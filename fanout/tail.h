@@ -15,34 +15,35 @@
 struct hub;
 
 struct ring_entry {
-	struct batch *batch; /* one reference */
+	struct batch *batch;  /* one reference */
+	uint64_t first, last; /* its indexes: a search touches no batch but the one it finds */
 	size_t bytes;
 };
 
 struct tail {
 	struct tail *next_in_bucket;
 	struct shard_key shard;
-	uint32_t users;          /* subscriptions, and loops that are inside */
-	struct list idle;        /* struct subscription.link */
-	struct list rings_link;  /* hub's rings, least recently fed first; on it while the ring holds something */
-	struct list ended_link;  /* hub's ended: closed, and the snapshot names no children yet */
+	uint32_t users;         /* subscriptions, and loops that are inside */
+	struct list idle;       /* struct subscription.link */
+	struct list rings_link; /* hub's rings, least recently fed first; on it while the ring holds something */
+	struct list ended_link; /* hub's ended: closed, and the snapshot names no children yet */
 
 	uint64_t durable_end;
 	int64_t durable_end_ms;
 	bool closed;
 
 	struct ring_entry *ring;
-	uint32_t ring_cap;       /* 0 or a power of two */
+	uint32_t ring_cap; /* 0 or a power of two */
 	uint64_t ring_begin, ring_end;
 	size_t ring_bytes;
 
-	struct message *empty;   /* the heartbeat of those at the tip, shared while the tip stays */
-	struct message *final;   /* the end-of-shard event */
+	struct message *empty; /* the heartbeat of those at the tip, shared while the tip stays */
+	struct message *final; /* the end-of-shard event */
 };
 
 struct tail *tail_find(struct hub *hub, uint64_t stream, uint32_t shard); /* NULL: nobody listens */
 struct tail *tail_get(struct hub *hub, const struct shard_key *shard);    /* made if need be; one use, the caller's */
-void tail_put(struct hub *hub, struct tail *tail);                       /* the last one frees it */
+void tail_put(struct hub *hub, struct tail *tail);                        /* the last one frees it */
 
 /* What a lane, a join or a read said. True: there is news for those who are idle, and tail_wake must follow. */
 bool tail_raise(struct hub *hub, struct tail *tail, uint64_t durable_end, int64_t durable_end_ms, bool closed);

@@ -24,6 +24,7 @@ struct load_options {
 	unsigned pollers;        /* shared consumers: each polls every shard, all together at 5 calls/s and shard */
 	unsigned producers;      /* connections that put */
 	double rate;             /* puts per second over all producers; 0: closed loop, as fast as answers come */
+	unsigned in_flight;      /* with rate 0: puts that each connection has in work at once */
 	unsigned batch;          /* records a put; 1: PutRecord */
 	unsigned size;           /* bytes of data a record; at least RECORD_MIN */
 	double seconds, warmup;  /* of putting; records of the warm-up are delivered, not counted */

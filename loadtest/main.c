@@ -19,6 +19,7 @@ static const char help[] =
 	"  --pollers N           shared consumers, 5 GetRecords a second and shard between them (0)\n"
 	"  --producers N         connections that put (1)\n"
 	"  --rate R              puts a second over all producers, on a fixed schedule; 0: as fast as answers come (100)\n"
+	"  --in-flight N         with --rate 0: puts in work at once on each connection (1)\n"
 	"  --batch N             records a put, 1 to 500; 1 is PutRecord (1)\n"
 	"  --size BYTES          of each record's data, 28 to 1048576 (1024)\n"
 	"  --seconds S           of putting (5)\n"
@@ -42,6 +43,7 @@ enum {
 	O_PRODUCERS,
 	O_RATE,
 	O_BATCH,
+	O_IN_FLIGHT,
 	O_SIZE,
 	O_SECONDS,
 	O_WARMUP,
@@ -57,17 +59,29 @@ enum {
 	O_HELP
 };
 
-static const struct option long_options[] = {{"endpoint", 1, NULL, O_ENDPOINT}, {"stream", 1, NULL, O_STREAM},
-					     {"shards", 1, NULL, O_SHARDS},     {"consumers", 1, NULL, O_CONSUMERS},
-					     {"pollers", 1, NULL, O_POLLERS},   {"producers", 1, NULL, O_PRODUCERS},
-					     {"rate", 1, NULL, O_RATE},         {"batch", 1, NULL, O_BATCH},
-					     {"size", 1, NULL, O_SIZE},         {"seconds", 1, NULL, O_SECONDS},
-					     {"warmup", 1, NULL, O_WARMUP},     {"stalled", 1, NULL, O_STALLED},
-					     {"horizon", 0, NULL, O_HORIZON},   {"drain-seconds", 1, NULL, O_DRAIN},
-					     {"keep", 0, NULL, O_KEEP},         {"progress", 0, NULL, O_PROGRESS},
-					     {"json", 1, NULL, O_JSON},         {"drain-skip", 1, NULL, O_SKIP},
-					     {"existing", 0, NULL, O_EXISTING}, {"records", 1, NULL, O_RECORDS},
-					     {"help", 0, NULL, O_HELP},         {NULL, 0, NULL, 0}};
+static const struct option long_options[] = {{"endpoint", 1, NULL, O_ENDPOINT},
+					     {"stream", 1, NULL, O_STREAM},
+					     {"shards", 1, NULL, O_SHARDS},
+					     {"consumers", 1, NULL, O_CONSUMERS},
+					     {"pollers", 1, NULL, O_POLLERS},
+					     {"producers", 1, NULL, O_PRODUCERS},
+					     {"rate", 1, NULL, O_RATE},
+					     {"batch", 1, NULL, O_BATCH},
+					     {"size", 1, NULL, O_SIZE},
+					     {"seconds", 1, NULL, O_SECONDS},
+					     {"warmup", 1, NULL, O_WARMUP},
+					     {"stalled", 1, NULL, O_STALLED},
+					     {"horizon", 0, NULL, O_HORIZON},
+					     {"drain-seconds", 1, NULL, O_DRAIN},
+					     {"keep", 0, NULL, O_KEEP},
+					     {"progress", 0, NULL, O_PROGRESS},
+					     {"json", 1, NULL, O_JSON},
+					     {"drain-skip", 1, NULL, O_SKIP},
+					     {"existing", 0, NULL, O_EXISTING},
+					     {"records", 1, NULL, O_RECORDS},
+					     {"in-flight", 1, NULL, O_IN_FLIGHT},
+					     {"help", 0, NULL, O_HELP},
+					     {NULL, 0, NULL, 0}};
 
 static double number(const char *name, const char *text, double low, double high)
 {
@@ -107,6 +121,9 @@ static void parse_one(struct load_options *options, int option, const char *name
 		break;
 	case O_RATE:
 		options->rate = number(name, optarg, 0, 1e6);
+		break;
+	case O_IN_FLIGHT:
+		options->in_flight = (unsigned)number(name, optarg, 1, 100);
 		break;
 	case O_BATCH:
 		options->batch = (unsigned)number(name, optarg, 1, 500);
@@ -164,6 +181,7 @@ static void parse(int argc, char **argv, struct load_options *options)
 					 .producers = 1,
 					 .rate = 100,
 					 .batch = 1,
+					 .in_flight = 1,
 					 .size = 1024,
 					 .seconds = 5,
 					 .warmup = 1};

@@ -2,7 +2,7 @@
  *
  *   each producer has a connection, and puts every producers/rate seconds, whatever became of the last one (open loop)
  *   a timer that comes late sends what is due, each record stamped with the time at which it was due
- *   rate 0: each producer puts again as soon as it is answered (closed loop), for throughput
+ *   rate 0: each producer keeps `in_flight` puts in work (closed loop), for throughput
  *
  * A refused put is counted, and fails the measurement. */
 #include <inttypes.h>
@@ -168,7 +168,8 @@ static void begin(struct producer *producer, unsigned i)
 	struct timeval in = {.tv_sec = (time_t)(options->seconds + options->warmup)};
 	producer->timer = evtimer_new(producer->load->base, on_closed_loop_over, producer);
 	evtimer_add(producer->timer, &in);
-	put_next(producer, now_ns());
+	for (unsigned k = 0; k < options->in_flight; k++)
+		put_next(producer, now_ns());
 }
 
 bool producers_start(struct load *load)

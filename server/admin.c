@@ -29,25 +29,33 @@ struct state_call {
 
 /* ---- What one worker adds ---- */
 
-/* Why nothing is sent at this moment. */
-static const char *reason_of(const struct subscription *sub)
+/* The state as people want it: a subscription that has bytes and is not pulled waits for its transport, which says for what. */
+static const char *state_of(struct subscription *sub)
 {
-	switch (sub->state) {
-	case SUB_JOINING:
-		return "waits for the lane to grant its lease and start";
-	case SUB_IDLE:
-		return "is at the tail: nothing newer is durable";
-	case SUB_READY:
-		return "has bytes: waits for its connection to take them";
-	case SUB_BUDGET:
-		return "has spent its bytes per second";
-	case SUB_READING:
-		return "is behind the recent batches: reads the log";
-	case SUB_CLOSING:
-		return "has its last bytes to send";
-	default:
-		return "is over";
-	}
+	struct request *request = container_of(sub, struct request, sub);
+	const char *blocked = NULL;
+	if (sub->state == SUB_READY || sub->state == SUB_CLOSING)
+		blocked = request->transport->blocked(request);
+	return blocked ? blocked : sub_state_name(sub->state);
+}
+
+/* Why nothing is sent at this moment. */
+static const char *reason_of(const char *state)
+{
+	static const char *const reasons[][2] = {
+		{"JOINING", "waits for the lane to grant its lease and start"},
+		{"IDLE", "is at the tail: nothing newer is durable"},
+		{"READY", "has bytes, which leave in this turn"},
+		{"WINDOW", "has bytes, but its client's HTTP/2 window is shut"},
+		{"ROOM", "has bytes, but its client's socket is backed up"},
+		{"BUDGET", "has spent its bytes per second"},
+		{"READING", "is behind the recent batches: reads the log"},
+		{"CLOSING", "has its last bytes to send"},
+	};
+	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
+		if (strcmp(reasons[i][0], state) == 0)
+			return reasons[i][1];
+	return "is over";
 }
 
 static const char *consumer_name(const struct stream_info *stream, uint64_t id)
@@ -66,14 +74,15 @@ static void add_subscription(void *arg, struct subscription *sub)
 	char shard[SHARD_NAME_LEN + 1];
 	uint64_t records;
 	int64_t lag_ms;
+	const char *state = state_of(sub);
 	shard_name(shard, sub->shard.shard);
 	sub_lag(sub, &records, &lag_ms);
 	uint64_t age_ms = (worker_now_ns(worker) - sub->started_ns) / 1000000;
 	json_array_append_new(call->subscriptions,
 			      json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i}", "id", (json_int_t)sub->id,
 					"stream", stream ? stream->name : "", "shard", shard, "consumer",
-					consumer_name(stream, sub->consumer), "state", sub_state_name(sub->state), "reason", reason_of(sub),
-					"cursor", (json_int_t)sub->next, "lag_records", (json_int_t)records, "lag_ms", (json_int_t)lag_ms,
+					consumer_name(stream, sub->consumer), "state", state, "reason", reason_of(state), "cursor",
+					(json_int_t)sub->next, "lag_records", (json_int_t)records, "lag_ms", (json_int_t)lag_ms,
 					"delivered_records", (json_int_t)sub->delivered_records, "delivered_bytes",
 					(json_int_t)sub->delivered_bytes, "events", (json_int_t)sub->events, "age_ms", (json_int_t)age_ms,
 					"worker", (int)worker->number));

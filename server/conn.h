@@ -47,6 +47,7 @@ extern const struct protocol h1_protocol, h2_protocol;
 #define STALL_NS (30 * SECOND_NS) /* no progress for so long ends a write, and an answer that nobody takes */
 #define BODY_NS (30 * SECOND_NS)  /* a body may take this and a second for each BODY_RATE bytes of it */
 #define BODY_RATE 1024u
+#define CLOSING_NS (5 * SECOND_NS) /* a subscription that is over has this long, without a byte taken, for its last words */
 #define HEAD_NS (10 * SECOND_NS)
 #define PREFACE_NS (5 * SECOND_NS)
 

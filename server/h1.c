@@ -32,15 +32,16 @@ struct h1 {
 	bool no_body;     /* HEAD: the answer's body is not sent */
 	bool chunked;     /* a stream to an HTTP/1.0 client is ended by the close */
 	uint64_t head_ns; /* first byte of the present head, else 0 */
-	uint64_t body_ns; /* when the body began */
+	uint64_t body_ns; /* when the body began; STREAM: when the subscription was last seen alive */
 };
 
 static void h1_reply(struct request *request, int http_status, const char *content_type, struct buf *body);
 static void h1_stream(struct request *request);
 static void h1_ready(struct request *request);
 static bool h1_probe(struct request *request);
+static const char *h1_blocked(struct request *request);
 
-static const struct transport_ops h1_transport = {h1_reply, h1_stream, h1_ready, h1_probe};
+static const struct transport_ops h1_transport = {h1_reply, h1_stream, h1_ready, h1_probe, h1_blocked};
 
 /* ---- What the parser tells us ---- */
 
@@ -87,7 +88,8 @@ static const struct http1_ops parser_ops = {on_request, on_header, on_head, on_b
 
 /* ---- Answers ---- */
 
-static void write_head(struct h1 *h1, struct request *request, int http_status, const char *content_type, int64_t content_length, bool chunked)
+static void write_head(struct h1 *h1, struct request *request, int http_status, const char *content_type, int64_t content_length,
+		       bool chunked)
 {
 	struct answer_head answer;
 	struct buf head = {0};
@@ -172,6 +174,12 @@ static void h1_ready(struct request *request)
 	struct h1 *h1 = request->stream;
 	if (request->transport && h1->state == H1_STREAM)
 		conn_dirty(h1->conn);
+}
+
+static const char *h1_blocked(struct request *request)
+{
+	const struct h1 *h1 = request->stream;
+	return h1->conn->above || h1->conn->blocked ? "ROOM" : NULL;
 }
 
 static bool h1_probe(struct request *request)
@@ -323,6 +331,15 @@ static bool h1_streaming(const struct conn *conn)
 	return h1->state == H1_STREAM;
 }
 
+/* A live subscription may stand as long as its client likes; the last words of one that is over may not. */
+static void sweep_stream(struct h1 *h1, uint64_t now_ns)
+{
+	if (h1->request->sub.state != SUB_CLOSING || !h1->conn->blocked)
+		h1->body_ns = now_ns;
+	else if (now_ns - h1->body_ns > CLOSING_NS && now_ns - h1->conn->progress_ns > CLOSING_NS)
+		conn_close(h1->conn);
+}
+
 static void h1_sweep(struct conn *conn, uint64_t now_ns)
 {
 	struct h1 *h1 = conn->session;
@@ -332,6 +349,8 @@ static void h1_sweep(struct conn *conn, uint64_t now_ns)
 		else
 			conn_close(conn);
 	}
+	if (h1->state == H1_STREAM)
+		sweep_stream(h1, now_ns);
 	if (h1->state != H1_BODY)
 		return;
 	uint64_t allowed = BODY_NS + h1->request->body_len / BODY_RATE * SECOND_NS;

@@ -24,8 +24,9 @@ static void h2_reply(struct request *request, int http_status, const char *conte
 static void h2_stream_begin(struct request *request);
 static void h2_ready(struct request *request);
 static bool h2_probe(struct request *request);
+static const char *h2_blocked(struct request *request);
 
-static const struct transport_ops h2_transport = {h2_reply, h2_stream_begin, h2_ready, h2_probe};
+static const struct transport_ops h2_transport = {h2_reply, h2_stream_begin, h2_ready, h2_probe, h2_blocked};
 
 /* ---- Life ---- */
 
@@ -173,11 +174,13 @@ static nghttp2_nv make_nv(struct str name, struct str value, uint8_t flags)
 /* What is new in each answer would only push what repeats out of the peer's HPACK table. */
 static uint8_t nv_flags(struct str name)
 {
-	bool changes = str_equal(name, STR("x-amzn-RequestId")) || str_equal(name, STR("x-amz-id-2")) || str_equal(name, STR("Content-Length"));
+	bool changes =
+		str_equal(name, STR("x-amzn-RequestId")) || str_equal(name, STR("x-amz-id-2")) || str_equal(name, STR("Content-Length"));
 	return changes ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE;
 }
 
-static void submit(struct h2_stream *stream, int http_status, const char *content_type, int64_t content_length, nghttp2_data_provider *provider)
+static void submit(struct h2_stream *stream, int http_status, const char *content_type, int64_t content_length,
+		   nghttp2_data_provider *provider)
 {
 	struct answer_head answer;
 	nghttp2_nv nv[1 + ANSWER_HEADERS_MAX];
@@ -193,7 +196,8 @@ static void submit(struct h2_stream *stream, int http_status, const char *conten
 	conn_dirty(stream->h2->conn);
 }
 
-static ssize_t on_read_answer(nghttp2_session *session, int32_t id, uint8_t *p, size_t n, uint32_t *flags, nghttp2_data_source *source, void *arg)
+static ssize_t on_read_answer(nghttp2_session *session, int32_t id, uint8_t *p, size_t n, uint32_t *flags, nghttp2_data_source *source,
+			      void *arg)
 {
 	struct h2_stream *stream = source->ptr;
 	(void)session, (void)id, (void)p, (void)arg;
@@ -226,7 +230,8 @@ static void h2_reply(struct request *request, int http_status, const char *conte
 
 /* ---- Subscriptions ---- */
 
-static ssize_t on_read_stream(nghttp2_session *session, int32_t id, uint8_t *p, size_t n, uint32_t *flags, nghttp2_data_source *source, void *arg)
+static ssize_t on_read_stream(nghttp2_session *session, int32_t id, uint8_t *p, size_t n, uint32_t *flags, nghttp2_data_source *source,
+			      void *arg)
 {
 	struct h2_stream *stream = source->ptr;
 	(void)session, (void)id, (void)p, (void)arg;
@@ -273,6 +278,18 @@ static void h2_ready(struct request *request)
 	conn_dirty(stream->h2->conn);
 }
 
+static const char *h2_blocked(struct request *request)
+{
+	const struct h2_stream *stream = request->stream;
+	const struct conn *conn = stream->h2->conn;
+	nghttp2_session *session = stream->h2->session;
+	if (conn->above || conn->blocked)
+		return "ROOM";
+	bool shut = nghttp2_session_get_remote_window_size(session) <= 0 ||
+		    nghttp2_session_get_stream_remote_window_size(session, stream->id) <= 0;
+	return shut ? "WINDOW" : NULL;
+}
+
 static bool h2_probe(struct request *request)
 {
 	struct h2_stream *stream = request->stream;
@@ -292,6 +309,8 @@ int h2_on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_
 	assert(frame->data.padlen == 0);
 	outq_copy(&conn->outq, head, 9);
 	if (stream->streaming) {
+		if (stream->request->sub.state == SUB_CLOSING)
+			stream->since_ns = worker_now_ns(conn->worker);
 		sub_take(&stream->request->sub, n, outq_emit, &conn->outq);
 		return 0;
 	}

@@ -35,7 +35,7 @@ struct h2_stream {
 	size_t unconsumed;       /* body bytes whose window is not given back yet */
 	struct buf answer;       /* a whole answer's body */
 	size_t answer_at;
-	uint64_t since_ns;       /* when the body began; then, when the answer last moved */
+	uint64_t since_ns;       /* when the body began; then, when the answer or the end of a stream last moved */
 };
 
 /* h2.c */

@@ -20,13 +20,13 @@
 
 #define STREAM_WINDOW (1 << 20)
 #define CONNECTION_WINDOW (16 << 20)
-#define MAX_STREAMS 1000       /* a KCL worker holds a stream per shard on one connection */
+#define MAX_STREAMS 1000                    /* a KCL worker holds a stream per shard on one connection */
 #define OUTQ_HARD (OUTQ_HIGH + (64u << 10)) /* acknowledgements that nobody reads stop here; then nghttp2's own cap ends the session */
-#define RESETS_BURST 50        /* RST_STREAM that we send, and per second: an honest client earns next to none */
+#define RESETS_BURST 50                     /* RST_STREAM that we send, and per second: an honest client earns next to none */
 #define RESETS_RATE 5
 #define IDLE_FRAMES_BURST 1000 /* per 10 s */
 #define IDLE_FRAMES_RATE 100
-#define PINGS_BURST 200        /* Java sends one in 5 s */
+#define PINGS_BURST 200 /* Java sends one in 5 s */
 #define PINGS_RATE 20
 
 static pthread_once_t callbacks_once = PTHREAD_ONCE_INIT;
@@ -70,8 +70,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 	return 0;
 }
 
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n, const uint8_t *value, size_t value_n,
-		     uint8_t flags, void *arg)
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n, const uint8_t *value,
+		     size_t value_n, uint8_t flags, void *arg)
 {
 	struct h2_stream *stream = stream_of(session, frame->hd.stream_id);
 	(void)flags, (void)arg;
@@ -187,7 +187,8 @@ static void h2_begin(struct conn *conn)
 	bucket_init(&h2->pings, PINGS_RATE, PINGS_BURST, now_ns);
 	conn->session = h2;
 	h2->session = new_session(h2);
-	if (!h2->session || nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings, sizeof(settings) / sizeof(settings[0])) != 0 ||
+	if (!h2->session ||
+	    nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings, sizeof(settings) / sizeof(settings[0])) != 0 ||
 	    nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW) != 0)
 		conn_close(conn);
 	conn_dirty(conn);
@@ -208,7 +209,7 @@ static bool pull(struct h2 *h2)
 
 static void free_streams(struct h2 *h2)
 {
-	LIST_EACH(node, &h2->streams)
+	LIST_EACH (node, &h2->streams)
 		h2_stream_free(container_of(node, struct h2_stream, link));
 }
 
@@ -265,19 +266,26 @@ static bool h2_busy(const struct conn *conn) { return ((const struct h2 *)conn->
 
 static bool h2_streaming(const struct conn *conn) { return ((const struct h2 *)conn->session)->n_streaming > 0; }
 
-static void sweep_stream(struct h2_stream *stream, uint64_t now_ns)
+static void sweep_body(struct h2_stream *stream, uint64_t now_ns)
 {
-	if (stream->receiving && stream->request) {
-		uint64_t allowed = BODY_NS + stream->request->body_len / BODY_RATE * SECOND_NS;
-		if (now_ns - stream->since_ns > allowed)
-			h2_stream_refuse(stream, 408);
-		else if (stream->unconsumed && request_room())
-			h2_stream_give_back(stream);
-	} else if (stream->answer.n && now_ns - stream->since_ns > STALL_NS) { /* nobody opens the window for an answer */
-		nghttp2_submit_rst_stream(stream->h2->session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_CANCEL);
-	} else {
+	uint64_t allowed = BODY_NS + stream->request->body_len / BODY_RATE * SECOND_NS;
+	if (now_ns - stream->since_ns > allowed)
+		h2_stream_refuse(stream, 408);
+	else if (stream->unconsumed && request_room())
+		h2_stream_give_back(stream);
+	else
 		return;
-	}
+	conn_dirty(stream->h2->conn);
+}
+
+/* Nobody opens the window: for an answer, or for the last words of a subscription. A live one may stand as long as it likes. */
+static void sweep_output(struct h2_stream *stream, uint64_t now_ns)
+{
+	if (stream->streaming && stream->request->sub.state != SUB_CLOSING)
+		stream->since_ns = now_ns;
+	if (now_ns - stream->since_ns <= (stream->streaming ? CLOSING_NS : STALL_NS))
+		return;
+	nghttp2_submit_rst_stream(stream->h2->session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_CANCEL);
 	conn_dirty(stream->h2->conn);
 }
 
@@ -289,17 +297,21 @@ static void h2_sweep(struct conn *conn, uint64_t now_ns)
 		fail(h2, NGHTTP2_ERR_FLOODED);
 		return;
 	}
-	if (h2->n_streams == h2->n_streaming)
-		return;
-	LIST_EACH(node, &h2->streams)
-		sweep_stream(container_of(node, struct h2_stream, link), now_ns);
+	LIST_EACH (node, &h2->streams) {
+		struct h2_stream *stream = container_of(node, struct h2_stream, link);
+		if (stream->receiving && stream->request)
+			sweep_body(stream, now_ns);
+		else if (stream->streaming || stream->answer.n)
+			sweep_output(stream, now_ns);
+	}
 }
 
 static void h2_stop(struct conn *conn)
 {
 	struct h2 *h2 = conn->session;
-	nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(h2->session), NGHTTP2_NO_ERROR, NULL, 0);
-	LIST_EACH(node, &h2->streams) {
+	nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(h2->session), NGHTTP2_NO_ERROR, NULL,
+			      0);
+	LIST_EACH (node, &h2->streams) {
 		struct h2_stream *stream = container_of(node, struct h2_stream, link);
 		if (stream->streaming)
 			sub_finish(&stream->request->sub);
@@ -310,7 +322,7 @@ static void h2_stop(struct conn *conn)
 static void h2_abort(struct conn *conn)
 {
 	struct h2 *h2 = conn->session;
-	LIST_EACH(node, &h2->streams)
+	LIST_EACH (node, &h2->streams)
 		nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, container_of(node, struct h2_stream, link)->id, NGHTTP2_CANCEL);
 	pull(h2);
 }

@@ -247,7 +247,8 @@ static struct str random_id2(char out[97])
 	return (struct str){out, base64_encode(out, bytes, sizeof(bytes))};
 }
 
-void request_answer_head(struct request *request, int http_status, const char *content_type, int64_t content_length, struct answer_head *out)
+void request_answer_head(struct request *request, int http_status, const char *content_type, int64_t content_length,
+			 struct answer_head *out)
 {
 	out->n = 0;
 	metric_add(METRIC_requests, 1);

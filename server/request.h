@@ -39,6 +39,9 @@ struct transport_ops {
 	void (*ready)(struct request *request);
 	/* Look at the socket now (a lease probe); true: the client is gone, and the request's subscription has been stopped. */
 	bool (*probe)(struct request *request);
+	/* Why a subscription that has bytes is not pulled, for /state: "WINDOW": HTTP/2 flow control is shut; "ROOM": the socket is backed up;
+	 * NULL: it is not held up. */
+	const char *(*blocked)(struct request *request);
 };
 
 struct request {

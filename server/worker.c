@@ -121,7 +121,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 	uint64_t now_ns = worker_now_ns(worker);
 	(void)fd, (void)what;
 	bool over = worker->stopping && now_ns >= worker->stop_at_ns;
-	LIST_EACH(node, &worker->conns) {
+	LIST_EACH (node, &worker->conns) {
 		struct conn *conn = container_of(node, struct conn, link);
 		if (over)
 			conn_abort(conn);
@@ -134,7 +134,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 
 static void reap(struct worker *worker)
 {
-	LIST_EACH(node, &worker->dirty) {
+	LIST_EACH (node, &worker->dirty) {
 		struct conn *conn = container_of(node, struct conn, dirty_link);
 		if (conn->dead)
 			conn_free(conn);
@@ -219,7 +219,7 @@ static void on_stop(struct mail *mail)
 	worker->stopping = true;
 	worker->stop_at_ns = worker_now_ns(worker) + STOP_NS;
 	set_sweep(worker, SWEEP_STOPPING_MS);
-	LIST_EACH(node, &worker->conns)
+	LIST_EACH (node, &worker->conns)
 		conn_stop(container_of(node, struct conn, link));
 }
 

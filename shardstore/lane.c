@@ -53,6 +53,11 @@ void lane_turn(struct lane *lane)
 	lane->now_ns = io_mono_ns(lane->io);
 	mailbox_run(&lane->box);
 	lane_close_groups(lane);
+	if (!list_empty(&lane->waiting)) {
+		/* The groups that just closed make room. What comes in now gathers beside them, or closes where nothing is in flight. */
+		lane_admit_waiting(lane);
+		lane_close_groups(lane);
+	}
 	outbox_flush(&lane->outbox);
 	lane_encode_groups(lane);
 	if (lane->stopping && lane->jobs == 0 && list_empty(&lane->dirty) && list_empty(&lane->waiting))
@@ -137,6 +142,7 @@ static struct lane_shard *shard_new(struct lane_stream *stream, const struct sha
 	shard->place = place;
 	shard->hash_first = info->hash_first;
 	shard->closed = info->closed;
+	shard->end_index = info->end_index;
 	shard->next = 1;
 	/* Capacities are one second's worth: that is what AWS lets pass at once. */
 	bucket_init(&shard->write_records, limits->write_records, limits->write_records, now_ns);

@@ -69,6 +69,7 @@ struct lane_shard {
 	uint32_t place;           /* in stream->shards and stream->marks */
 	uint128 hash_first;
 	bool closed;
+	uint64_t end_index;       /* closed: of its last record */
 
 	uint64_t next;            /* index of the next record; next - 1 is the durable end */
 	int64_t last_arrival_ms;  /* of the last durable record */

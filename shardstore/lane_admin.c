@@ -75,9 +75,7 @@ static void run_open(struct job *job)
 
 static void open_stream(struct lane *lane, struct store_admin *admin)
 {
-	if (lane->stopping) {
-		lane_admin_answer(lane, admin, STATUS_CLOSING);
-	} else if (lane_find(lane, admin->stream->id)) {
+	if (lane_find(lane, admin->stream->id)) {
 		lane_admin_answer(lane, admin, STATUS_OK);
 	} else {
 		admin->state = lane_stream_new(lane, admin->stream, lane->store->streams_dir);
@@ -175,6 +173,8 @@ static void trim(struct lane_stream *stream, struct store_admin *admin)
 
 /* ---- Space ahead ---- */
 
+static void run_admins(struct lane_stream *stream);
+
 static void prepare_done(struct mail *mail)
 {
 	struct lane_stream *stream = container_of(mail, struct lane_stream, prepare_mail);
@@ -182,9 +182,9 @@ static void prepare_done(struct mail *mail)
 	stream->preparing = false;
 	if (stream->prepare_status == STATUS_IO)
 		lane_poison(stream, "space ahead could not be written");
-	lane_stream_idle(stream);
 	if (stream->prepare_status == STATUS_OK && !stream->closing)
 		lane_want_prepare(stream);
+	run_admins(stream); /* last: it may hand the stream to a syncer */
 }
 
 static void run_prepare(struct job *job)
@@ -223,7 +223,7 @@ static void finish_closing(struct lane_stream *stream)
 	ask_syncer(close, run_destroy);
 }
 
-void lane_stream_idle(struct lane_stream *stream)
+static void run_admins(struct lane_stream *stream)
 {
 	if (stream->flight || stream->sweeping)
 		return;
@@ -234,7 +234,12 @@ void lane_stream_idle(struct lane_stream *stream)
 	}
 	while (stream->admins.head && !stream->sweeping)
 		trim(stream, container_of(fifo_pop(&stream->admins), struct store_admin, mail));
+}
+
+void lane_stream_idle(struct lane_stream *stream)
+{
 	lane_want_prepare(stream);
+	run_admins(stream);
 }
 
 void lane_run_admin(struct mail *mail)
@@ -242,6 +247,10 @@ void lane_run_admin(struct mail *mail)
 	struct store_admin *admin = container_of(mail, struct store_admin, mail);
 	struct lane *lane = admin->lane;
 	struct lane_stream *stream;
+	if (lane->stopping) {
+		lane_admin_answer(lane, admin, STATUS_CLOSING);
+		return;
+	}
 	switch (admin->kind) {
 	case ADMIN_OPEN_STREAM:
 		open_stream(lane, admin);

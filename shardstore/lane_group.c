@@ -199,6 +199,7 @@ static void count(const struct lane_group *group)
 	metric_add(METRIC_syncs, 1);
 	metric_add(METRIC_sync_ns, (int64_t)group->group.sync_ns);
 	metric_add(METRIC_group_bytes, (int64_t)group->group.bytes);
+	metric_observe(METRIC_TIME_sync, group->group.sync_ns);
 }
 
 static void index_group(struct lane_group *group)
@@ -227,6 +228,8 @@ static void acknowledge(struct lane_group *group, uint64_t durable_ns)
 		}
 		put->closed_ns = group->closed_ns;
 		put->durable_ns = durable_ns;
+		metric_observe(METRIC_TIME_queue, put->closed_ns - put->queued_ns);
+		metric_observe(METRIC_TIME_commit, durable_ns - put->closed_ns);
 		lane_put_answer(group->stream->lane, put);
 	}
 }
@@ -274,7 +277,6 @@ static void run_done(struct mail *mail)
 	if (stream->open->n)
 		list_append(&lane->dirty, &stream->dirty);
 	lane_stream_idle(stream);
-	lane_admit_waiting(lane);
 }
 
 void lane_poison(struct lane_stream *stream, const char *what)

@@ -7,7 +7,7 @@
  *
  * - run_put: refuse, wait, or take.
  * - take: per record route by hash, limits, append. At least one taken: the put belongs to the open group; none: answered at once.
- * - a group is done: those that wait are taken, streams in turn.
+ * - end of a turn: of those that wait, as many are taken as there is room for, streams in turn.
  *
  * Failure: THROTTLED, DISK_FULL, IO and NO_MEMORY per record, and smaller ones may pass behind it. NOT_FOUND and CLOSING for the put.
  *

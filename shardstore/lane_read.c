@@ -52,7 +52,6 @@ void lane_run_locate(struct mail *mail)
 struct read_ticket {
 	struct mail mail;
 	struct lane *lane;
-	struct store_read *read;     /* until it is answered */
 	struct shard_key key;
 	uint64_t charged, actual;
 	struct extent_ref extents[]; /* read->extents */
@@ -127,6 +126,8 @@ static void run_job(struct job *job)
 		segment_unref(read->extents[i].segment);
 	read->extents = NULL;
 	metric_add(METRIC_store_reads, 1);
+	if (read->limited)
+		ticket->actual = taken_bytes(read);
 	if (read->n_batches) {
 		read->status = STATUS_OK; /* what lies before the damage is good; the next read begins with it */
 		if (read->on_read)
@@ -134,8 +135,6 @@ static void run_job(struct job *job)
 	} else {
 		store_read_release(read);
 	}
-	if (read->limited)
-		ticket->actual = taken_bytes(read);
 	/* The ticket first: then a caller's next call finds the bucket corrected. */
 	mailbox_post(&ticket->lane->box, &ticket->mail);
 	mailbox_post(read->reply_to, &read->mail);
@@ -185,7 +184,6 @@ static void send_to_reader(struct lane_shard *shard, struct store_read *read, si
 	struct read_ticket *ticket = xmalloc(sizeof(*ticket) + n * sizeof(struct extent_ref));
 	*ticket = (struct read_ticket){.mail.run = ticket_back,
 				       .lane = lane,
-				       .read = read,
 				       .key = shard->key,
 				       .charged = read->charged,
 				       .actual = read->charged};
@@ -198,8 +196,9 @@ static void send_to_reader(struct lane_shard *shard, struct store_read *read, si
 	lane_job(lane, &lane->store->readers, &read->job);
 }
 
-/* STATUS_OK with no extents: the reader stands at the durable end. */
-static enum status start_read(struct lane_shard *shard, struct store_read *read)
+/* True: a reader has it, and may have answered already: it must not be touched any more. False: read->status is the answer; OK without
+ * extents means that the caller stands at the durable end. */
+static bool start_read(struct lane_shard *shard, struct store_read *read)
 {
 	struct lane *lane = shard->stream->lane;
 	uint64_t oldest = index_oldest(shard);
@@ -209,21 +208,24 @@ static enum status start_read(struct lane_shard *shard, struct store_read *read)
 	read->from = read->next > oldest ? read->next : oldest;
 	if (read->limited && !within_limits(shard, lane->now_ns)) {
 		metric_add(METRIC_reads_throttled, 1);
-		return STATUS_THROTTLED;
+		read->status = STATUS_THROTTLED;
+		return false;
 	}
 	if (read->from >= shard->next)
-		return STATUS_OK;
+		return false;
 	size_t i = index_find(shard, read->from);
 	uint64_t bytes;
 	uint32_t n = measure(shard, read, i, &bytes);
-	if (n == 0)
-		return STATUS_CORRUPT;
+	if (n == 0) {
+		read->status = STATUS_CORRUPT;
+		return false;
+	}
 	if (read->limited) {
 		read->charged = bytes;
 		bucket_charge(&shard->read_bytes, (int64_t)bytes, lane->now_ns);
 	}
 	send_to_reader(shard, read, i, n);
-	return STATUS_OK;
+	return true;
 }
 
 void lane_run_read(struct mail *mail)
@@ -239,8 +241,6 @@ void lane_run_read(struct mail *mail)
 	read->closed = false;
 	read->mail.run = read_replied;
 	struct lane_shard *shard = find_shard(lane, read->stream, read->shard, &read->status);
-	if (shard)
-		read->status = start_read(shard, read);
-	if (!read->n_extents)
+	if (!shard || !start_read(shard, read))
 		outbox_add(&lane->outbox, read->reply_to, &read->mail);
 }

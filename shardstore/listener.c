@@ -101,6 +101,11 @@ void interest_refresh(struct interest *interest, struct store_join *join)
 		join->durable_end = interest->taken_end;
 		join->durable_end_ms = interest->taken_end_ms;
 	}
+	if (interest->closed) { /* the notice of the seal may have been taken before this reply */
+		join->closed = true;
+		join->durable_end = interest->durable_end;
+		join->durable_end_ms = interest->durable_end_ms;
+	}
 	bool last = unref(interest);
 	pthread_mutex_unlock(&listener->lock);
 	if (last)

@@ -240,7 +240,10 @@ void footer_encode(uint8_t *out, const struct segment_footer *footer, const uint
 	put32(out + 76, footer_crc(out, footer->length));
 }
 
-static uint64_t footer_fits(uint64_t length, uint64_t room) { return length && length % SEGMENT_SECTOR == 0 && length <= room ? length : 0; }
+static uint64_t footer_fits(uint64_t length, uint64_t room)
+{
+	return length && length % SEGMENT_SECTOR == 0 && length <= room ? length : 0;
+}
 
 uint64_t footer_trailer_decode(const uint8_t p[FOOTER_TRAILER], uint64_t size)
 {

@@ -38,10 +38,9 @@ static enum status make_directory(struct store *store, char **why)
 	store->streams_dir = xstrndup((const char *)path.p, path.n);
 	buf_free(&path);
 	int error = io->mkdir(io, store->streams_dir);
-	if (error == -EEXIST)
-		return STATUS_OK;
-	if (error)
+	if (error && error != -EEXIST)
 		return refuse(why, store->streams_dir, "cannot be made", -error);
+	/* Also when it is there: the process that made it may have been killed before this. */
 	error = io->sync_dir(io, store->config.data_dir);
 	return error ? refuse(why, store->config.data_dir, "cannot be synced", -error) : STATUS_OK;
 }
@@ -65,8 +64,11 @@ static void plan_space(struct store *store)
 static enum status start_pools(struct store *store, char **why)
 {
 	int error = pool_start(&store->syncers, "syncer", store->config.syncers);
-	if (!error)
+	if (!error) {
 		error = pool_start(&store->readers, "reader", store->config.readers);
+		if (error)
+			pool_stop(&store->syncers);
+	}
 	return error ? refuse(why, store->streams_dir, "threads cannot be started", -error) : STATUS_OK;
 }
 
@@ -125,6 +127,14 @@ static void finish_lane(struct store *store, struct lane *lane)
 	}
 }
 
+/* What came behind the stop: each request answers CLOSING, leaves and probes find nothing. */
+static void drain(struct lane *lane)
+{
+	lane->stopping = true;
+	mailbox_run(&lane->box);
+	outbox_flush(&lane->outbox);
+}
+
 void store_stop(struct store *store)
 {
 	if (store->ended)
@@ -144,8 +154,7 @@ void store_stop(struct store *store)
 	for (unsigned i = 0; i < store->config.lanes; i++) {
 		struct lane *lane = &store->lanes[i];
 		lane_forget_listeners(lane);
-		mailbox_run(&lane->box); /* what came behind the stop: each answers CLOSING */
-		outbox_flush(&lane->outbox);
+		drain(lane);
 		for (size_t k = 0; k < lane->n_streams; k++) {
 			streamlog_close(lane->streams[k]->log, !lane->streams[k]->refuses);
 			lane->streams[k]->log = NULL;
@@ -158,8 +167,10 @@ void store_free(struct store *store)
 	if (!store)
 		return;
 	store_stop(store);
-	for (unsigned i = 0; i < store->config.lanes; i++)
+	for (unsigned i = 0; i < store->config.lanes; i++) {
+		drain(&store->lanes[i]); /* what workers answered as they ran their last mail */
 		lane_fini(&store->lanes[i]);
+	}
 	free(store->lanes);
 	free(store->streams_dir);
 	free(store);
@@ -182,7 +193,7 @@ void store_check_space(struct store *store, bool now)
 void store_want_space(struct lane *lane)
 {
 	struct store *store = lane->store;
-	if (lane->now_ns - atomic_load(&store->space_checked_ns) < SPACE_CHECK_NS || atomic_exchange(&store->space_checking, true))
+	if (lane->now_ns < atomic_load(&store->space_checked_ns) + SPACE_CHECK_NS || atomic_exchange(&store->space_checking, true))
 		return;
 	pool_add(&store->syncers, &store->space_job);
 }
@@ -229,7 +240,9 @@ void store_leave(struct store *store, struct outbox *from, uint64_t stream, uint
 
 void store_admin(struct store *store, struct outbox *from, struct store_admin *admin)
 {
-	admin->lane = lane_of(store, admin->kind == ADMIN_OPEN_STREAM ? admin->stream->id : admin->stream_id);
+	if (admin->kind == ADMIN_OPEN_STREAM || admin->kind == ADMIN_RETAIN)
+		admin->stream_id = admin->kind == ADMIN_RETAIN ? admin->id : admin->stream->id;
+	admin->lane = lane_of(store, admin->stream_id);
 	admin->mail.run = lane_run_admin;
 	outbox_add(from, &admin->lane->box, &admin->mail);
 }

@@ -83,6 +83,8 @@ enum status stream_attach(struct lane_stream *stream, char **why)
 		buf_printf(&recovering.why, "%s%s: the log cannot be opened (%s)", recovering.why.n ? "; " : "", stream->path,
 			   status_name(status));
 	for (uint32_t i = 0; i < stream->n_shards; i++) {
+		if (stream->shards[i]->closed) /* its end is the catalogue's to know, also when retention has taken all of it */
+			raise(stream->shards[i], stream->shards[i]->end_index + 1, INT64_MIN);
 		stream->marks[i].next_index = stream->shards[i]->next;
 		stream->marks[i].last_arrival_ms = stream->shards[i]->last_arrival_ms;
 	}

@@ -1,7 +1,8 @@
 /* streamlog.c: the life of a log, and what leaves it: create, close, trim, sweep, destroy. (open: streamlog_recover.c)
  *
- * Invariants: the numbers of the segment files run on without a gap, also while trimmed ones are unlinked, since recovery reads a gap as damage:
- * so files go oldest first, each made durable before the next. The newest segment with a header always stays: it carries the shards' marks.
+ * Invariants: the numbers of the segment files run on without a gap, also while trimmed ones are unlinked, since recovery reads a gap as
+ * damage: so files go oldest first, each made durable before the next. The newest segment with a header always stays: it carries the
+ * shards' marks.
  *
  * - create: directory, parent synced, first segment with its header, directory synced.
  * - trim (lane): segments move to `doomed`, memory only. sweep (pool): unlink, sync the directory, drop the log's reference; a read in
@@ -152,10 +153,13 @@ static enum status adopt(const struct streamlog_config *config, struct streamlog
 	bool used = false;
 	struct streamlog_recovery recovery = {on_any_extent, on_any_shard, on_any_damage, on_any_tail, &used};
 	enum status status = streamlog_open(config, &recovery, out);
-	if (!status && used) {
+	if (!status && used)
+		status = STATUS_IN_USE;
+	if (!status && (*out)->n_segments == 0)
+		status = streamlog_birth(*out);
+	if (status) {
 		streamlog_close(*out, false);
 		*out = NULL;
-		return STATUS_IN_USE;
 	}
 	return status;
 }

@@ -1,15 +1,15 @@
 /* streamlog_commit.c: a commit group onto the disk, and the change from a full segment to the next.
  *
- * Invariants: a group is written only when all before it is durable, so its durable_upto is its own position, and any later group that is whole
- * proves all earlier ones; a footer is written only behind durable groups; a header is durable, with its name, before the first group. At most
- * one commit is in flight; it runs on a pool thread.
+ * Invariants: a group is written only when all before it is durable, so its durable_upto is its own position, and any later group that is
+ * whole proves all earlier ones; a footer is written only behind durable groups; a header is durable, with its name, before the first
+ * group. At most one commit is in flight; it runs on a pool thread.
  *
  * - group fits? else roll: footer on the old, sync; header into the spare (or a new file), sync, directory synced.
  * - encode head and extent headers, checksum the frames where they lie, one pwritev, one fdatasync.
  * - tell the lane where each extent lies; remember the footer entries.
  *
- * Failure modes: a full disk in any call -> what was written of the group is cut, durably, before anything else is written, and the log goes
- * on (also when fdatasync said it: the bytes it may have lost are those that are cut). Any other failed call -> poisoned: nothing is
+ * Failure modes: a full disk in any call -> what was written of the group is cut, durably, before anything else is written, and the log
+ * goes on (also when fdatasync said it: the bytes it may have lost are those that are cut). Any other failed call -> poisoned: nothing is
  * retried, since the kernel marks pages clean that never reached the disk. */
 #include "penstock/crc32c.h"
 #include "penstock/slog.h"
@@ -45,13 +45,13 @@ int64_t streamlog_write_footer(struct io *io, int file, uint64_t offset, struct 
 static enum status undo(struct streamlog *log)
 {
 	log->zeroed = log->offset;
-	log->undo_due = true;
+	atomic_store(&log->undo_due, true);
 	int64_t err = log->io->truncate(log->io, log->open->file, log->offset);
 	if (!err)
 		err = log->io->fdatasync(log->io, log->open->file);
 	if (err)
 		return streamlog_refused(log, "undo", log->open->path, err);
-	log->undo_due = false;
+	atomic_store(&log->undo_due, false);
 	return STATUS_OK;
 }
 
@@ -68,7 +68,7 @@ static uint64_t position_at(const struct streamlog *log, uint64_t offset) { retu
 
 static enum status seal_open(struct streamlog *log)
 {
-	if (log->undo_due) {
+	if (atomic_load(&log->undo_due)) {
 		enum status status = undo(log);
 		if (status)
 			return status;
@@ -108,7 +108,10 @@ static int64_t write_header(struct streamlog *log, const struct shard_mark *mark
 {
 	uint8_t *p = xmalloc(log->header.length);
 	segment_header_encode(p, &log->header, marks);
-	int64_t err = segment_write(log->io, log->spare->file, p, log->header.length, 0);
+	/* Of a spare that was refused something before, neither bytes nor size are known to be what they seem. */
+	int64_t err = log->spare_zeroed ? 0 : log->io->truncate(log->io, log->spare->file, 0);
+	if (!err)
+		err = segment_write(log->io, log->spare->file, p, log->header.length, 0);
 	free(p);
 	if (!err)
 		err = log->io->fdatasync(log->io, log->spare->file);
@@ -172,8 +175,10 @@ static enum status birth(struct streamlog *log, const struct shard_mark *marks, 
 		log->header.capacity = log->header.length + room;
 	memcpy(log->header.log_id, log->log_id, SEGMENT_LOG_ID);
 	int64_t err = write_header(log, marks);
-	if (err)
+	if (err) {
+		log->spare_zeroed = 0;
 		return streamlog_refused(log, "birth", log->spare->path, err);
+	}
 	open_spare(log);
 	return STATUS_OK;
 }
@@ -368,7 +373,7 @@ enum status streamlog_commit(struct streamlog *log, struct group *group, const s
 		return STATUS_IO;
 	if (log->readonly)
 		return STATUS_CORRUPT;
-	enum status status = log->undo_due ? undo_now(log) : STATUS_OK;
+	enum status status = atomic_load(&log->undo_due) ? undo_now(log) : STATUS_OK;
 	uint64_t length = measure(group);
 	if (!status && must_roll(log, group, length))
 		status = roll(log, group, length, marks, n_marks);

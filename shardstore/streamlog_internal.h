@@ -30,7 +30,6 @@ struct streamlog {
 	uint32_t iov_cap;
 	uint64_t next_number, next_base; /* of the next segment to be born */
 	uint64_t next_capacity;
-	bool undo_due; /* a refused group may still lie behind `offset`: cut it before the next */
 
 	/* --- under lock --- */
 	pthread_mutex_t lock;
@@ -51,6 +50,7 @@ struct streamlog {
 	/* --- any thread --- */
 	atomic_bool wants_prepare;
 	atomic_bool poisoned;
+	atomic_bool undo_due; /* a refused group, or refused zeros, may still lie behind `offset`: cut there before the next */
 };
 
 /* streamlog.c */

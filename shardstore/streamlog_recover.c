@@ -1,7 +1,7 @@
 /* streamlog_recover.c: opens a log after whatever ended it. docs/on-disk.md has the correctness requirement and the numbered crash cases.
  *
- * Invariants: nothing is changed before all segments were looked at; only the newest is ever changed, and only behind its last whole group, but
- * for bytes that are written again as they are; damage is never cut and never gets a footer, which would hide it from the next start.
+ * Invariants: nothing is changed before all segments were looked at; only the newest is ever changed, and only behind its last whole group,
+ * but for bytes that are written again as they are; damage is never cut and never gets a footer, which would hide it from the next start.
  * Every step leaves files from which the same call gives the same result.
  *
  * - names, sorted; headers; a headerless newest file goes: it is a spare, or a birth that was cut short.
@@ -9,8 +9,8 @@
  * - the newest, if no footer ends it: cut the torn tail; write again what no later group proves to have been synced; sync; footer; sync.
  * - appending goes on in a new segment under a higher epoch, made by the first commit, which knows the shards' marks.
  *
- * Failure modes: an error of a read or of a repair fails the open (nobody can tell an unreadable acknowledged group from a torn one). A full
- * disk may refuse the footer: then the next start scans again. Thread: the one that opens; the log is nobody else's yet. */
+ * Failure modes: an error of a read or of a repair fails the open (nobody can tell an unreadable acknowledged group from a torn one). A
+ * full disk may refuse the footer: then the next start scans again. Thread: the one that opens; the log is nobody else's yet. */
 #include "penstock/slog.h"
 #include "shardstore/streamlog_internal.h"
 #include "shardstore/streamlog_scan.h"
@@ -29,8 +29,8 @@ struct recover {
 	struct segment **segments; /* our references until the log has them */
 	uint32_t n, cap;
 	bool has_id;
-	bool damaged;              /* anywhere */
-	uint64_t expected;         /* position where the next segment must begin, or POSITION_UNKNOWN */
+	bool damaged;      /* anywhere */
+	uint64_t expected; /* position where the next segment must begin, or POSITION_UNKNOWN */
 };
 
 /* ---- Names and headers ---- */
@@ -94,6 +94,7 @@ static enum status read_headers(struct recover *recover)
 			recover->has_id = true;
 		} else if (scan->has_header && memcmp(recover->log->log_id, scan->header.log_id, SEGMENT_LOG_ID) != 0) {
 			scan->has_header = false;
+			scan->foreign = true;
 		}
 	}
 	return STATUS_OK;
@@ -112,7 +113,7 @@ static enum status drop_unborn(struct recover *recover)
 		int64_t err = segment_scan_body(scan);
 		if (err)
 			return read_failed(segment->path, err);
-		bool used = scan->placed || (recover->n == 1 && segment->number > 1);
+		bool used = scan->placed || scan->foreign || (recover->n == 1 && segment->number > 1);
 		segment_scan_reset(scan);
 		if (used)
 			return STATUS_OK;
@@ -255,25 +256,28 @@ static int64_t write_footer(struct recover *recover, const struct segment_scan *
 	if (!streamlog_full(err))
 		return err;
 	slog(SLOG_WARN, "disk_full", "file=%s call=seal why=%s", recover->segments[recover->n - 1]->path, strerror((int)-err));
-	return scan->io->truncate(scan->io, file, scan->end); /* half a footer would be told as a torn tail */
+	/* Half a footer would be told as a torn tail next time. */
+	err = scan->io->truncate(scan->io, file, scan->end);
+	return err ? err : scan->io->fdatasync(scan->io, file);
 }
 
+/* The footer ends the file where it lies, so that it cuts the torn tail as well. Before, the file's end moves by a sector: its size, too,
+ * may be in memory only and look clean. */
 static int64_t repair(struct recover *recover, const struct segment_scan *scan, int file)
 {
-	int64_t err = scan->torn ? scan->io->truncate(scan->io, file, scan->end) : 0;
+	struct io *io = scan->io;
+	int64_t err = io->truncate(io, file, scan->size + SEGMENT_SECTOR);
 	if (!err)
-		err = rewrite(scan->io, file, scan->synced, scan->end);
-	if (!err && !scan->n_bad)
-		err = write_footer(recover, scan, file);
+		err = rewrite(io, file, scan->synced, scan->end);
 	if (!err)
-		err = scan->io->sync_dir(scan->io, recover->log->path);
+		err = scan->n_bad ? io->truncate(io, file, scan->size) : write_footer(recover, scan, file);
 	return err;
 }
 
 static enum status settle_newest(struct recover *recover)
 {
-	const struct segment_scan *scan = recover->n ? &recover->scans[recover->n - 1] : NULL;
-	if (!scan || scan->sealed || !scan->has_header)
+	const struct segment_scan *scan = &recover->scans[recover->n - 1];
+	if (scan->sealed || !scan->has_header)
 		return STATUS_OK;
 	const char *path = recover->segments[recover->n - 1]->path;
 	int file = scan->io->open(scan->io, path, IO_WRITE);
@@ -288,6 +292,14 @@ static enum status settle_newest(struct recover *recover)
 	if (scan->torn)
 		recover->tell->on_torn_tail(recover->tell->arg, path, scan->end, scan->torn);
 	return STATUS_OK;
+}
+
+/* A create that was cut short may have left a directory that only memory knows. */
+static enum status settle_directory(struct recover *recover)
+{
+	struct streamlog *log = recover->log;
+	int err = log->io->sync_dir(log->io, log->parent);
+	return err ? streamlog_refused(log, "sync_dir", log->parent, err) : STATUS_OK;
 }
 
 /* ---- Open ---- */
@@ -321,7 +333,7 @@ static enum status recover_all(struct recover *recover)
 	for (uint32_t i = 0; !status && i < recover->n; i++)
 		status = take_segment(recover, i);
 	if (!status)
-		status = settle_newest(recover);
+		status = recover->n ? settle_newest(recover) : settle_directory(recover);
 	if (!status && !recover->has_id && getrandom(recover->log->log_id, SEGMENT_LOG_ID, 0) != SEGMENT_LOG_ID)
 		status = STATUS_IO;
 	if (!status)

@@ -1,7 +1,7 @@
 /* streamlog_scan.c: finds what is whole in one segment file, and tells a torn tail from damage.
  *
- * Correctness requirement: every extent that was acknowledged and whose bytes are whole is found; none whose bytes are not; and no range that
- * was durable is ever taken for a torn tail if anything on the disk proves that it was durable.
+ * Correctness requirement: every extent that was acknowledged and whose bytes are whole is found; none whose bytes are not; and no range
+ * that was durable is ever taken for a torn tail if anything on the disk proves that it was durable.
  *
  * - a whole footer at the end of the file: its entries are the extents. Nothing else is read.
  * - else group by group: head and extent headers by their CRC, place by log id, epoch and position, frames by theirs.
@@ -216,7 +216,8 @@ static void judge(struct segment_scan *scan, uint64_t proven, uint64_t last)
 	while (scan->n_extents && scan->extents[scan->n_extents - 1].offset >= scan->end)
 		scan->n_extents--;
 	scan->synced = proven < scan->end ? proven : scan->end;
-	scan->torn = last > scan->end ? last - scan->end : 0;
+	/* Behind damage nothing is cut: a torn group's head may be all that proves it. */
+	scan->torn = last > scan->end && !scan->n_bad ? last - scan->end : 0;
 }
 
 /* Where the scan must end if the next segment says so. */

@@ -26,6 +26,7 @@ struct segment_scan {
 	/* out */
 	uint64_t size;            /* of the file */
 	bool has_header;
+	bool foreign;             /* the header is whole, but another log's; set by who knows */
 	struct segment_header header;
 	uint8_t *header_bytes;    /* for the marks */
 	bool sealed;              /* by a whole footer */

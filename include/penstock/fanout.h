@@ -62,7 +62,7 @@ struct sub_ops {
 	bool (*on_probe)(struct subscription *sub);
 };
 
-/* Embedded in the owner's stream. About 250 bytes, and no queue. */
+/* Embedded in the owner's stream. About 400 bytes, and no queue. */
 struct subscription {
 	/* the owner may read */
 	enum sub_state state;

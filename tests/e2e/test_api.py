@@ -4,7 +4,9 @@ field's clients (R...) as far as they show without a reshard and without looking
 import base64
 import datetime
 import hashlib
+import json
 import re
+import socket
 import sqlite3
 import struct
 import time
@@ -12,7 +14,7 @@ import time
 import cbor2
 import pytest
 from botocore.exceptions import ClientError, EventStreamError
-from conftest import ACCOUNT, CBOR_TYPE, JSON_TYPE, make_consumer, make_stream, shard_id, stream_arn, wait_for
+from conftest import ACCOUNT, AUTH, CBOR_TYPE, JSON_TYPE, make_consumer, make_stream, shard_id, stream_arn, wait_for
 
 MIB = 1 << 20
 
@@ -695,11 +697,29 @@ def test_a_deleted_consumer_ends_its_subscription(kinesis):
             pass
 
 
+def post_and_keep(server, operation, body, kind):
+    """A request by hand whose answer is read from the socket, as it comes."""
+    host, port = server.url.removeprefix("http://").split(":")
+    client = socket.create_connection((host, int(port)), timeout=10)
+    head = {"Host": host, "Content-Type": kind, "X-Amz-Target": f"Kinesis_20131202.{operation}", "Authorization": AUTH, "X-Amz-Date": "x"}
+    lines = "".join(f"{key}: {value}\r\n" for key, value in head.items())
+    client.sendall(f"POST / HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    return client
+
+
 def test_R11_a_cbor_request_gets_json_events(server, kinesis):
     name = make_stream(kinesis)
-    consumer = make_consumer(kinesis, name)
-    bad = server.raw("SubscribeToShard", {"ConsumerARN": consumer, "ShardId": "x", "StartingPosition": {"Type": "LATEST"}}, CBOR_TYPE)
-    assert bad.status == 400 and bad.headers["Content-Type"] == CBOR_TYPE
+    asked = {"ConsumerARN": make_consumer(kinesis, name), "ShardId": shard_id(0), "StartingPosition": {"Type": "LATEST"}}
+    bad = server.raw("SubscribeToShard", asked | {"ShardId": "x"}, CBOR_TYPE)
+    assert bad.status == 400 and bad.headers["Content-Type"] == CBOR_TYPE and bad.document["__type"] == "ResourceNotFoundException"
+    with post_and_keep(server, "SubscribeToShard", cbor2.dumps(asked), CBOR_TYPE) as client:
+        got = b""
+        while b'"MillisBehindLatest"' not in got:
+            more = client.recv(4096)
+            assert more, got
+            got += more
+    assert got.startswith(b"HTTP/1.1 200 ") and b"content-type: application/vnd.amazon.eventstream\r\n" in got.lower()
+    assert b"initial-response" in got and b"application/json" in got and b'"ContinuationSequenceNumber":"' in got
 
 
 # ---- Restart ----------------------------------------------------------------------------------------------------------------
@@ -885,4 +905,24 @@ def test_admin_pages(server, kinesis):
     assert len(subscription) == 1 and subscription[0]["shard"] == shard_id(1) and subscription[0]["consumer"] == "app"
     assert subscription[0]["state"] == "IDLE" and subscription[0]["reason"] and subscription[0]["lag_records"] == 0
     stream.close()
+    wait_for(lambda: not [s for s in server.get("/state").document["subscriptions"] if s["stream"] == name])
+
+
+def test_state_says_why_a_silent_subscription_is_silent(server, kinesis):
+    name = make_stream(kinesis)
+    consumer = make_consumer(kinesis, name)
+    body = json.dumps({"ConsumerARN": consumer, "ShardId": shard_id(0), "StartingPosition": {"Type": "LATEST"}}).encode()
+    with post_and_keep(server, "SubscribeToShard", body, JSON_TYPE) as client:
+        assert client.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+        def mine():
+            return [s for s in server.get("/state").document["subscriptions"] if s["stream"] == name][0]
+
+        def backed_up():
+            kinesis.put_records(StreamName=name, Records=[{"PartitionKey": "k", "Data": bytes(MIB - 1)}] * 4)
+            return mine()["state"] == "ROOM"
+
+        wait_for(backed_up)
+        found = mine()
+        assert "socket is backed up" in found["reason"] and found["lag_records"] > 0 and found["age_ms"] >= 0
     wait_for(lambda: not [s for s in server.get("/state").document["subscriptions"] if s["stream"] == name])

@@ -55,13 +55,11 @@ void sim_worker_turn(struct sim_worker *worker, bool pull)
 	outbox_flush(&worker->outbox);
 }
 
-static bool lane_step(struct sim *sim)
+static void lane_step(struct sim *sim)
 {
 	unsigned lane = (unsigned)rng_below(&sim->rng, store_lanes(sim->store));
-	bool pending = store_lane_pending(sim->store, lane);
-	if (pending)
+	if (store_lane_pending(sim->store, lane))
 		store_lane_turn(sim->store, lane);
-	return pending;
 }
 
 static bool has_work(struct sim_worker *worker)
@@ -225,48 +223,89 @@ static void pass_time(struct sim *sim)
 static void disturb(struct sim *sim)
 {
 	uint64_t dice = rng_below(&sim->rng, 100);
-	if (sim->retains && dice < 10)
+	if (sim->retains && dice < 40)
 		sim_retain(sim);
-	else if (dice < 14)
+	else if (dice < 44)
 		sim_drop_consumer(sim);
-	else if (sim->clock_steps && dice < 25)
+	else if (sim->clock_steps && dice < 55)
 		sim_disk_step_wall(sim->disk, (int64_t)rng_below(&sim->rng, 20000) - 10000);
-	else if (sim->faults && dice < 28)
+	else if (sim->faults && dice < 60)
 		sim_disk_fail(sim->disk, SIM_FDATASYNC, rng_range(&sim->rng, 1, 20), 1, EIO);
-	else if (sim->faults && dice < 31)
+	else if (sim->faults && dice < 65)
 		sim_disk_fail(sim->disk, SIM_PWRITEV, rng_range(&sim->rng, 1, 20), 1, EIO);
-	else if (sim->faults && dice < 45)
+	else if (sim->faults && dice < 80)
 		sim_disk_set_capacity(sim->disk, sim_disk_used(sim->disk) + rng_below(&sim->rng, 2 << 20));
-	else if (sim->faults && dice < 70)
+	else if (sim->faults)
 		sim_disk_set_capacity(sim->disk, 0);
 	if (io_wall_ms(sim->io) > sim->wall_max)
 		sim->wall_max = io_wall_ms(sim->io);
 }
 
+/* What may happen next, and how often before the pace of an epoch is laid on it. */
+enum what { PUT, LANE, SYNCER, READER, WORKER, ANSWERS, MOOD, POLL, DISTURB, TIME, WHATS };
+static const unsigned usual[WHATS] = {
+	[PUT] = 12,    [LANE] = 20, [SYNCER] = 16, [READER] = 10, [WORKER] = 20,
+	[ANSWERS] = 6, [MOOD] = 6,  [POLL] = 2,    [DISTURB] = 2, [TIME] = 6,
+};
+
+/* In each epoch other threads are slow, so that mail piles up in other places. */
+static void choose_pace(struct sim *sim)
+{
+	static const unsigned paces[] = {1, 4, 4, 4, 12};
+	for (unsigned what = 0; what < WHATS; what++)
+		sim->pace[what] = usual[what] * paces[rng_below(&sim->rng, sizeof(paces) / sizeof(paces[0]))];
+	sim->hot = (uint128)rng_next(&sim->rng) << 64;
+}
+
+static enum what choose(struct sim *sim)
+{
+	unsigned all = 0, what = 0;
+	for (unsigned i = 0; i < WHATS; i++)
+		all += sim->pace[i];
+	uint64_t dice = rng_below(&sim->rng, all);
+	while (dice >= sim->pace[what])
+		dice -= sim->pace[what++];
+	return (enum what)what;
+}
+
 static void step(struct sim *sim)
 {
 	struct sim_worker *worker = &sim->workers[rng_below(&sim->rng, sim->n_workers)];
-	uint64_t dice = rng_below(&sim->rng, 100);
-	if (dice < 12 && sim->puts_out < 40)
-		sim_put(sim);
-	else if (dice < 32)
+	switch (choose(sim)) {
+	case PUT:
+		if (sim->puts_out < 40)
+			sim_put(sim);
+		break;
+	case LANE:
 		lane_step(sim);
-	else if (dice < 48)
+		break;
+	case SYNCER:
 		pool_step(store_syncers(sim->store));
-	else if (dice < 58)
+		break;
+	case READER:
 		pool_step(store_readers(sim->store));
-	else if (dice < 78)
+		break;
+	case WORKER:
 		sim_worker_turn(worker, chance(sim, 80));
-	else if (dice < 84)
+		break;
+	case ANSWERS:
 		mailbox_run(&sim->box);
-	else if (dice < 90)
+		break;
+	case MOOD:
 		sim_client_mood(&worker->clients[rng_below(&sim->rng, SIM_CLIENTS)]);
-	else if (dice < 92 && sim->reads_out < 10)
-		sim_poll(sim, sim_any_shard(sim, false));
-	else if (dice < 94)
+		break;
+	case POLL:
+		if (sim->reads_out < 10)
+			sim_poll(sim, sim_any_shard(sim, false));
+		break;
+	case DISTURB:
 		disturb(sim);
-	else
+		break;
+	case TIME:
+	case WHATS:
 		pass_time(sim);
+		break;
+	}
 }
 
 /* ---- Epochs ---- */
@@ -297,6 +336,8 @@ static void clean_stop(struct sim *sim)
 		crash(sim);
 		return;
 	}
+	sim_disk_fail(sim->disk, SIM_FDATASYNC, 1, 0, EIO);
+	sim_disk_fail(sim->disk, SIM_PWRITEV, 1, 0, EIO);
 	sim_world_close(sim);
 	check_nothing_left(sim);
 	if (sim->reshards && chance(sim, 60))
@@ -322,12 +363,13 @@ static void epoch(struct sim *sim, unsigned steps)
 	if (!begin(sim))
 		return;
 	sim_disk_arm(sim->disk, chance(sim, 60) ? rng_range(&sim->rng, 1, 400) : 0);
-	unsigned settle_at = chance(sim, 60) ? (unsigned)rng_below(&sim->rng, steps) : steps;
+	unsigned quiet = (unsigned)rng_range(&sim->rng, 20, 400); /* about so many steps from one quiet moment to the next */
+	choose_pace(sim);
 	for (unsigned i = 0; i < steps && !over(sim); i++) {
 		step(sim);
 		if (i % 16 == 0)
 			check_bounds(sim);
-		if (i == settle_at && !over(sim))
+		if (rng_below(&sim->rng, quiet) == 0 && !over(sim))
 			settle(sim);
 	}
 	if (sim->failed)

@@ -112,7 +112,7 @@ struct sim {
 	struct limits limits;
 	uint64_t life_ns;
 	unsigned n_workers, n_lanes;
-	bool retains, faults, clock_steps, reshards;
+	bool retains, faults, clock_steps, reshards, skewed;
 
 	struct catalogue snapshot;
 	struct stream_info infos[SIM_STREAMS];
@@ -133,6 +133,8 @@ struct sim {
 	struct sim_worker workers[SIM_WORKERS];
 	unsigned puts_out, reads_out, admins_out;
 	bool poisoned, stopping;
+	unsigned pace[16];          /* weights of what may happen next */
+	uint128 hot;                /* with skewed puts: where most of them go */
 
 	struct { /* how much happened, for a look at what a seed covers */
 		uint64_t acked, failed_puts, throttled, events, records, joins, takeovers, polls, crashes, heartbeats, finals, resumed;

@@ -82,11 +82,12 @@ void sim_put(struct sim *sim)
 	struct put *put = xcalloc(1, sizeof(*put));
 	put->sim = sim;
 	put->stream = &sim->streams[rng_below(&sim->rng, SIM_STREAMS)];
+	bool hot = sim->skewed && !rng_chance(&sim->rng, 3); /* other shards stand still for long, and retention may empty them */
 	uint32_t n = (uint32_t)(rng_chance(&sim->rng, 60) ? 1 : rng_range(&sim->rng, 2, SIM_PUT_RECORDS));
 	for (uint32_t i = 0; i < n; i++) {
 		put->ids[i] = sim_origin_new(sim, any_size(sim));
 		put->records[i] = (struct put_record){
-			.hash = (uint128)rng_next(&sim->rng) << 64 | rng_next(&sim->rng),
+			.hash = hot ? sim->hot : (uint128)rng_next(&sim->rng) << 64 | rng_next(&sim->rng),
 			.key = {put->keys[i], sim_key(put->keys[i], put->ids[i])},
 			.data = sim_data(sim, put->ids[i]),
 		};
@@ -205,7 +206,7 @@ static void send_admin(struct sim *sim, struct store_admin with)
 void sim_retain(struct sim *sim)
 {
 	struct sim_stream *stream = &sim->streams[rng_below(&sim->rng, SIM_STREAMS)];
-	int64_t horizon_ms = io_wall_ms(sim->io) - (int64_t)rng_below(&sim->rng, 60000);
+	int64_t horizon_ms = io_wall_ms(sim->io) - (int64_t)rng_below(&sim->rng, 20000);
 	if (horizon_ms > stream->horizon_ms)
 		stream->horizon_ms = horizon_ms;
 	send_admin(sim, (struct store_admin){

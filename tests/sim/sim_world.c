@@ -99,6 +99,7 @@ void sim_world_init(struct sim *sim)
 	sim->faults = rng_chance(rng, 25);
 	sim->clock_steps = rng_chance(rng, 25);
 	sim->reshards = rng_chance(rng, 40);
+	sim->skewed = rng_chance(rng, 40);
 	if (rng_chance(rng, 50))
 		sim->limits = (struct limits)LIMITS_AWS;
 	else if (rng_chance(rng, 50))

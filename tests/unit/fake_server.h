@@ -102,7 +102,7 @@ void sub_lag(const struct subscription *sub, uint64_t *records, int64_t *ms)
 	*records = 7;
 	*ms = 8;
 }
-const char *sub_state_name(enum sub_state state) { return state == SUB_JOINING ? "JOINING" : "OTHER"; }
+const char *sub_state_name(enum sub_state state) { return state == SUB_JOINING ? "JOINING" : "READY"; }
 
 static int64_t fake_wall_ms(struct io *io)
 {
@@ -146,7 +146,13 @@ static bool on_transport_probe(struct request *request)
 	(void)request;
 	return false;
 }
-static const struct transport_ops fake_transport = {on_reply, on_stream, on_transport_ready, on_transport_probe};
+static const char *fake_blocked;
+static const char *on_transport_blocked(struct request *request)
+{
+	(void)request;
+	return fake_blocked;
+}
+static const struct transport_ops fake_transport = {on_reply, on_stream, on_transport_ready, on_transport_probe, on_transport_blocked};
 
 static inline const char *text(void) { return (const char *)answer.body.p; }
 

@@ -33,7 +33,7 @@ static struct {
 	struct hub *hub;
 	struct listener *listener;
 
-	struct batch *log[LOG_MAX]; /* dense */
+	struct batch *log[LOG_MAX];     /* dense */
 	uint32_t n_log, n_told, oldest; /* batches; told: by notices; oldest: kept by retention */
 	uint64_t durable_end;
 	bool closed;
@@ -276,11 +276,11 @@ static inline void answer_read(enum status status) { answer_read_nth(0, status);
 
 struct client {
 	struct subscription sub;
-	struct buf bytes;       /* pulled, not yet looked at */
+	struct buf bytes; /* pulled, not yet looked at */
 	uint32_t joined, ready;
 	enum status status;
 	bool pull_on_ready, stop_on_ready, gone, ended;
-	uint64_t expect;        /* next index; 0: any */
+	uint64_t expect; /* next index; 0: any */
 	char continuation[SEQ_DIGITS + 1];
 	uint64_t records, empties, events, payload;
 };

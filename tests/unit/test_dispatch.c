@@ -85,6 +85,22 @@ Test(dispatch, state_names_streams_and_subscriptions)
 	cr_expect_eq(json_integer_value(member("subscriptions.0.lag_records")), 7);
 }
 
+Test(dispatch, state_says_what_the_transport_waits_for)
+{
+	struct request *request = fake_request("POST", "/");
+	request->sub = (struct subscription){.state = SUB_READY, .shard = orders_shards[2].key, .consumer = 11};
+	sent_sub = &request->sub;
+	fake_blocked = "WINDOW";
+	raw("GET", "/state", NULL, NULL, NULL, "");
+	cr_expect_str_eq(string("subscriptions.0.state"), "WINDOW");
+	cr_expect_not_null(strstr(string("subscriptions.0.reason"), "window is shut"));
+	fake_blocked = NULL;
+	raw("GET", "/state", NULL, NULL, NULL, "");
+	cr_expect_str_eq(string("subscriptions.0.state"), "READY");
+	sent_sub = NULL;
+	request_free(request);
+}
+
 /* ---- The order of checks ---- */
 
 Test(dispatch, preflight)

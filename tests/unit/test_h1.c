@@ -68,7 +68,8 @@ Test(h1, byte_by_byte)
 
 Test(h1, pipelined_answers_keep_their_order)
 {
-	open_and_say("GET /1 HTTP/1.1\r\n" HOST "\r\nPOST /hold HTTP/1.1\r\n" HOST "Content-Length: 1\r\n\r\nxGET /3 HTTP/1.1\r\n" HOST "\r\n");
+	open_and_say("GET /1 HTTP/1.1\r\n" HOST "\r\nPOST /hold HTTP/1.1\r\n" HOST "Content-Length: 1\r\n\r\nxGET /3 HTTP/1.1\r\n" HOST
+		     "\r\n");
 	cr_assert_not(hear());
 	cr_assert_eq(count("GET /1||h|"), 1u);
 	cr_assert_eq(n_held, 1u);
@@ -151,7 +152,8 @@ Test(h1, expect_100_continue)
 
 Test(h1, smuggling_gets_400_and_the_end)
 {
-	open_and_say("POST / HTTP/1.1\r\n" HOST "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /x HTTP/1.1\r\n" HOST "\r\n");
+	open_and_say("POST / HTTP/1.1\r\n" HOST "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /x HTTP/1.1\r\n" HOST
+		     "\r\n");
 	cr_assert(hear());
 	cr_assert_eq(strncmp((char *)in.p, "HTTP/1.1 400 Bad Request\r\n", 26), 0);
 	cr_assert_eq(count("HTTP/1.1"), 1u);
@@ -272,6 +274,22 @@ Test(h1, slow_reader_stops_the_pull_and_loses_nothing)
 		hear();
 	hear();
 	expect_stream(6u << 20, false);
+	bye();
+}
+
+Test(h1, last_words_that_nobody_takes_end_the_connection)
+{
+	open_and_say(SUBSCRIBE);
+	turns(3);
+	fake_push(0, 6u << 20);
+	turns(20);
+	pass(100 * SECOND_NS);
+	fake_subs[0].sub->state = SUB_CLOSING;
+	pass(4 * SECOND_NS);
+	cr_assert_not_null(fake_subs[0].sub);
+	pass(2 * SECOND_NS);
+	cr_assert_null(fake_subs[0].sub);
+	cr_assert(list_empty(&worker.conns));
 	bye();
 }
 

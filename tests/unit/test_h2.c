@@ -328,6 +328,32 @@ Test(h2, hub_timer_fires)
 	cr_assert_eq(n_ticks, 1u);
 }
 
+Test(h2, last_words_that_nobody_takes_are_reset_after_5_s)
+{
+	client_open(&c, true);
+	unsigned s = client_ask(&c, "/sub", "{}", 2);
+	client_pump(&c);
+	fake_push(0, 100000);
+	client_pump(&c);
+	pass(100 * SECOND_NS);
+	fake_subs[0].sub->state = SUB_CLOSING;
+	pass(4 * SECOND_NS);
+	client_pump(&c);
+	cr_assert_not(c.streams[s].closed);
+	nghttp2_session_consume(c.session, c.streams[s].id, 33000); /* it moves: five more seconds */
+	client_pump(&c);
+	pass(4 * SECOND_NS);
+	client_pump(&c);
+	cr_assert_not(c.streams[s].closed);
+	pass(2 * SECOND_NS);
+	client_pump(&c);
+	cr_assert_eq(c.streams[s].error, NGHTTP2_CANCEL);
+	cr_assert(c.streams[s].closed);
+	cr_assert_null(fake_subs[0].sub);
+	cr_assert_not(c.closed);
+	client_close(&c);
+}
+
 /* ---- Abuse ---- */
 
 #define OPEN_BLOCK 0x83, 0x86, 0x84, 0x01, 0x01, 'h' /* HPACK: POST http / h */

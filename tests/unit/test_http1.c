@@ -97,7 +97,8 @@ Test(http1, understands)
 	expect("GET / HTTP/1.1\r\n" HOST "\r\n", "[GET /|Host=h];");
 	expect("POST /a?b=c HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nhello", "[POST /a?b=c|Host=h|Content-Length=5]hello;");
 	expect("POST / HTTP/1.1\r\n" HOST "Content-Length:0\r\n\r\n", "[POST /|Host=h|Content-Length=0];");
-	expect("POST / HTTP/1.1\r\n" HOST "X: \t a b \t\r\nY:\r\nContent-Length: 1\r\n\r\nz", "[POST /|Host=h|X=a b|Y=|Content-Length=1]z;");
+	expect("POST / HTTP/1.1\r\n" HOST "X: \t a b \t\r\nY:\r\nContent-Length: 1\r\n\r\nz",
+	       "[POST /|Host=h|X=a b|Y=|Content-Length=1]z;");
 	expect("GET /1 HTTP/1.1\r\n" HOST "\r\nGET /2 HTTP/1.1\r\n" HOST "\r\n", "[GET /1|Host=h];[GET /2|Host=h];");
 	expect("\r\nGET / HTTP/1.1\r\n" HOST "\r\n", "[GET /|Host=h];");
 	expect("GET / HTTP/1.0\r\n\r\n", "[GET /].");
@@ -148,7 +149,8 @@ Test(http1, refuses_what_smuggles)
 		"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
 		"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: identity\r\n\r\n",
 		"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: xchunked\r\n\r\n",
-		"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding:\x0b" "chunked\r\n\r\n",
+		"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding:\x0b"
+		"chunked\r\n\r\n",
 		"POST / HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 		"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding : chunked\r\n\r\n",
 		"POST / HTTP/1.1\r\n" HOST " Content-Length: 5\r\n\r\n",
@@ -199,7 +201,8 @@ Test(http1, refuses_what_smuggles)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		size_t n = strlen(rows[i]);
 		struct buf whole = parse(rows[i], n, n, n, 0);
-		cr_assert(whole.n > 4 && strcmp((char *)whole.p + whole.n - 5, "!400") == 0, "row %zu: %s\n%s", i, (char *)whole.p, rows[i]);
+		cr_assert(whole.n > 4 && strcmp((char *)whole.p + whole.n - 5, "!400") == 0, "row %zu: %s\n%s", i, (char *)whole.p,
+			  rows[i]);
 		expect(rows[i], (char *)whole.p);
 		buf_free(&whole);
 	}

@@ -34,7 +34,7 @@ static void on_stream(struct request *request)
 	seen.streams++;
 }
 
-static const struct transport_ops transport = {on_reply, on_stream, NULL, NULL};
+static const struct transport_ops transport = {on_reply, on_stream, NULL, NULL, NULL};
 
 static void done(void)
 {
@@ -53,7 +53,10 @@ static struct request *make(const char *target)
 	return request;
 }
 
-static void expect_body(const char *expected) { cr_assert_eq(strncmp((char *)seen.body.p, expected, seen.body.n), 0, "%.*s", (int)seen.body.n, (char *)seen.body.p); }
+static void expect_body(const char *expected)
+{
+	cr_assert_eq(strncmp((char *)seen.body.p, expected, seen.body.n), 0, "%.*s", (int)seen.body.n, (char *)seen.body.p);
+}
 
 Test(request, headers_are_lowered_found_and_bounded)
 {
@@ -145,7 +148,8 @@ Test(request, answers_have_amazons_headers)
 	memcpy(id, request->id, sizeof(id));
 	cr_assert_eq(strlen(id), 36u);
 	for (int i = 0; i < 36; i++)
-		cr_assert(i == 8 || i == 13 || i == 18 || i == 23 ? id[i] == '-' : isxdigit((unsigned char)id[i]) && !isupper((unsigned char)id[i]));
+		cr_assert(i == 8 || i == 13 || i == 18 || i == 23 ? id[i] == '-'
+								  : isxdigit((unsigned char)id[i]) && !isupper((unsigned char)id[i]));
 	cr_assert(id[14] == '4' && strchr("89ab", id[19]), "a version 4 UUID: %s", id);
 	int64_t before = metric_get(METRIC_requests), errors = metric_get(METRIC_request_errors);
 	buf_put_str(&body, STR("{}"));

@@ -121,7 +121,8 @@ Test(segment_format, footer_round_trip_and_every_bit)
 {
 	uint8_t entries[3 * FOOTER_ENTRY], p[512];
 	for (uint32_t i = 0; i < 3; i++) {
-		struct extent_ref extent = {.offset = 4096 + i * 512, .length = 80, .crc = i, .first = i + 1, .count = 1, .payload = 72, .shard = i};
+		struct extent_ref extent = {
+			.offset = 4096 + i * 512, .length = 80, .crc = i, .first = i + 1, .count = 1, .payload = 72, .shard = i};
 		footer_entry_encode(entries + i * FOOTER_ENTRY, &extent);
 	}
 	struct segment_footer footer = {.epoch = 1, .number = 2, .position = 99, .length = footer_length(3), .n_extents = 3}, back;

@@ -136,6 +136,7 @@ Test(sub_budget, wheel_wakes_everybody)
 	pass(4900 * MS);
 	for (int i = 0; i < N; i++) {
 		taken(&clients[i]);
+		cr_assert(clients[i].ready <= 3, "woken before its time");
 		cr_assert(clients[i].records == 2 && clients[i].sub.state == SUB_IDLE, "%d: %s", i, sub_state_name(clients[i].sub.state));
 		client_stop(&clients[i]);
 	}
