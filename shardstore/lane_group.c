@@ -240,7 +240,7 @@ static void notify(struct lane_group *group)
 	for (uint32_t i = 0; i < group->n; i++) {
 		struct lane_shard *shard = group->shards[i];
 		struct batch *batch = group->batches[i]->messages ? group->batches[i] : NULL;
-		LIST_EACH(node, &shard->interests)
+		LIST_EACH (node, &shard->interests)
 			interest_tell(container_of(node, struct interest, link), shard, batch, &group->stream->lane->outbox);
 	}
 }

@@ -61,7 +61,10 @@ void index_drop_below(struct lane_shard *shard, uint64_t segment)
 }
 
 /* The first index at or behind place i. */
-static uint64_t first_from(const struct lane_shard *shard, size_t i) { return i < shard->n_index ? index_get(shard, i)->first : shard->next; }
+static uint64_t first_from(const struct lane_shard *shard, size_t i)
+{
+	return i < shard->n_index ? index_get(shard, i)->first : shard->next;
+}
 
 uint64_t index_oldest(const struct lane_shard *shard) { return first_from(shard, index_find_time(shard, shard->stream->horizon_ms)); }
 

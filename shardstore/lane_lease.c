@@ -2,8 +2,8 @@
  *
  * - join: no lease, or one past LEASE_GUARD_NS: granted. Interest and start cursor are set in this one step, before anything else can
  *   become durable.
- * - a later join within the guard: the holder's worker is asked to look at its socket (probe); the join waits with the lease. Gone: granted.
- *   Still there: IN_USE, unless the guard has run out meanwhile.
+ * - a later join within the guard: the holder's worker is asked to look at its socket (probe); the join waits with the lease. Gone:
+ * granted. Still there: IN_USE, unless the guard has run out meanwhile.
  * - leave, takeover, the consumer or stream gone: the lease ends, its interest with it, and joins that waited are tried again (or fail with
  *   the stream).
  *
@@ -112,7 +112,7 @@ static void send_probe(struct lease *lease)
 
 static struct lease *find_lease(const struct lane_shard *shard, uint64_t consumer)
 {
-	LIST_EACH(node, &shard->leases) {
+	LIST_EACH (node, &shard->leases) {
 		struct lease *lease = container_of(node, struct lease, link);
 		if (lease->consumer == consumer)
 			return lease;
@@ -122,7 +122,7 @@ static struct lease *find_lease(const struct lane_shard *shard, uint64_t consume
 
 static struct lease *find_subscription(const struct lane_shard *shard, uint64_t subscription)
 {
-	LIST_EACH(node, &shard->leases) {
+	LIST_EACH (node, &shard->leases) {
 		struct lease *lease = container_of(node, struct lease, link);
 		if (lease->subscription == subscription)
 			return lease;
@@ -290,7 +290,7 @@ static void end_lease(struct lease *lease, enum lease_end why)
 
 void lane_leases_end(struct lane_shard *shard, enum lease_end why)
 {
-	LIST_EACH(node, &shard->leases)
+	LIST_EACH (node, &shard->leases)
 		end_lease(container_of(node, struct lease, link), why);
 }
 
@@ -306,13 +306,13 @@ void lane_leases_drop_consumer(struct lane_stream *stream, uint64_t consumer)
 
 void lane_leases_stop(struct lane_shard *shard)
 {
-	LIST_EACH(node, &shard->leases)
+	LIST_EACH (node, &shard->leases)
 		answer_all(shard->stream->lane, &container_of(node, struct lease, link)->waiting, STATUS_CLOSING);
 }
 
 void lane_leases_forget(struct lane_shard *shard)
 {
-	LIST_EACH(node, &shard->leases) {
+	LIST_EACH (node, &shard->leases) {
 		struct mail_fifo waiting;
 		remove_lease(container_of(node, struct lease, link), &waiting);
 		answer_all(shard->stream->lane, &waiting, STATUS_CLOSING);

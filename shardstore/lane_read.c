@@ -168,7 +168,8 @@ static uint32_t measure(const struct lane_shard *shard, const struct store_read 
 		if (extent->first > expect)
 			break;
 		uint64_t wanted = extent->first + extent->count - expect;
-		uint64_t useful = read->max_records > records && wanted > read->max_records - records ? read->max_records - records : wanted;
+		uint64_t useful =
+			read->max_records > records && wanted > read->max_records - records ? read->max_records - records : wanted;
 		*bytes += useful == extent->count ? extent->payload : extent->payload * useful / extent->count;
 		records += wanted;
 		expect += wanted;
@@ -182,11 +183,8 @@ static void send_to_reader(struct lane_shard *shard, struct store_read *read, si
 {
 	struct lane *lane = shard->stream->lane;
 	struct read_ticket *ticket = xmalloc(sizeof(*ticket) + n * sizeof(struct extent_ref));
-	*ticket = (struct read_ticket){.mail.run = ticket_back,
-				       .lane = lane,
-				       .key = shard->key,
-				       .charged = read->charged,
-				       .actual = read->charged};
+	*ticket = (struct read_ticket){
+		.mail.run = ticket_back, .lane = lane, .key = shard->key, .charged = read->charged, .actual = read->charged};
 	memcpy(ticket->extents, index_get(shard, i), n * sizeof(struct extent_ref));
 	for (uint32_t k = 0; k < n; k++)
 		segment_ref(ticket->extents[k].segment);

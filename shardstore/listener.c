@@ -8,8 +8,8 @@
  *
  * - interest_tell (lane): the durable end, a reference on the batch if there is room, the knock if none is on its way.
  * - listener_run (worker): on_notice, which takes shard after shard.
- * - a join's reply (worker): mail is first-in first-out, but the knock may have been posted before the reply and the news of the joined shard
- *   have been added after it. Then the worker took news for a subscription that it had not yet. So the reply carries on what was taken
+ * - a join's reply (worker): mail is first-in first-out, but the knock may have been posted before the reply and the news of the joined
+ * shard have been added after it. Then the worker took news for a subscription that it had not yet. So the reply carries on what was taken
  *   meanwhile: interest and start cursor begin in one step, whichever way the two cross.
  *
  * An interest has a reference of the lane's and one for each join reply on its way. It is freed with the last.
@@ -116,7 +116,7 @@ void interest_refresh(struct interest *interest, struct store_join *join)
 
 struct interest *interest_add(struct lane_shard *shard, struct listener *listener)
 {
-	LIST_EACH(node, &shard->interests) {
+	LIST_EACH (node, &shard->interests) {
 		struct interest *interest = container_of(node, struct interest, link);
 		if (interest->listener == listener) {
 			interest->subscriptions++;

@@ -16,10 +16,7 @@ static void three_groups(void)
 }
 
 static uint64_t at(enum position_kind kind, uint64_t index) { return locate(0, (struct position){.kind = kind, .index = index}); }
-static uint64_t at_time(int64_t ms)
-{
-	return locate(0, (struct position){.kind = POSITION_AT_TIME, .time_ms = SIM_WALL_START_MS + ms});
-}
+static uint64_t at_time(int64_t ms) { return locate(0, (struct position){.kind = POSITION_AT_TIME, .time_ms = SIM_WALL_START_MS + ms}); }
 
 Test(lane_read, positions)
 {
@@ -63,8 +60,7 @@ Test(lane_read, nothing_that_is_not_durable_is_a_position)
 	struct test_put *test = put_new();
 	put_add(test, 0, 1);
 	put_send(test);
-	struct store_locate ask = {
-		.reply_to = &fix.box, .on_done = on_located, .stream = STREAM, .position = {.kind = POSITION_LATEST}};
+	struct store_locate ask = {.reply_to = &fix.box, .on_done = on_located, .stream = STREAM, .position = {.kind = POSITION_LATEST}};
 	store_locate(fix.store, &fix.out, &ask);
 	lane_step();
 	box_step();
