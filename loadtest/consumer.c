@@ -1,7 +1,9 @@
 /* consumer.c: enhanced fan-out consumers: one connection each, one subscription per shard.
  *
- * Each message is decoded (both CRCs), each record booked once. A subscription that the server ends (five minutes, or an exception)
- * begins again after its last ContinuationSequenceNumber, as the KCL does. */
+ * Bytes are stamped as they are read and decoded after every socket that had some was read (an event of lower priority): otherwise the
+ * decoding for one consumer would count as the next one's latency. Each message is decoded (both CRCs), each record booked once. A
+ * subscription that the server ends (five minutes, or an exception) begins again after its last ContinuationSequenceNumber, as the KCL
+ * does. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,7 +15,9 @@ struct shard_reader {
 	struct consumer *consumer;
 	struct connection *connection; /* the consumer's, or its own when stalled */
 	struct call call;
-	struct buf in; /* an incomplete message */
+	struct buf in;        /* not yet decoded */
+	struct list link;     /* load->undecoded */
+	uint64_t received_ns; /* when its last bytes were read */
 	unsigned shard;
 	char continuation[60];
 	bool ready, stalled;
@@ -80,16 +84,13 @@ static void on_message(struct shard_reader *reader, const struct eventstream_vie
 	arena_free(&arena);
 }
 
-static void on_bytes(struct call *call, const uint8_t *p, size_t n)
+static void decode(struct shard_reader *reader)
 {
-	struct shard_reader *reader = call->arg;
 	struct eventstream_view view;
 	size_t at = 0;
 	int got = 0;
-	uint64_t now = now_ns();
-	buf_put(&reader->in, p, n);
 	while (at < reader->in.n && (got = eventstream_decode(reader->in.p + at, reader->in.n - at, &view)) == 1) {
-		on_message(reader, &view, now);
+		on_message(reader, &view, reader->received_ns);
 		at += view.total;
 	}
 	if (got < 0) {
@@ -101,9 +102,30 @@ static void on_bytes(struct call *call, const uint8_t *p, size_t n)
 	reader->in.n -= at;
 }
 
+static void on_decode(evutil_socket_t fd, short what, void *arg)
+{
+	struct load *load = arg;
+	(void)fd, (void)what;
+	for (struct list *node; (node = list_pop(&load->undecoded));)
+		decode(container_of(node, struct shard_reader, link));
+}
+
+static void on_bytes(struct call *call, const uint8_t *p, size_t n)
+{
+	struct shard_reader *reader = call->arg;
+	struct load *load = reader->consumer->load;
+	reader->received_ns = now_ns();
+	buf_put(&reader->in, p, n);
+	if (list_empty(&reader->link))
+		list_append(&load->undecoded, &reader->link);
+	event_active(load->decode_event, 0, 0);
+}
+
 static void on_subscription_end(struct call *call, bool complete)
 {
 	struct shard_reader *reader = call->arg;
+	list_remove(&reader->link);
+	decode(reader);
 	if (complete && call->status == 200) {
 		subscribe(reader);
 		return;
@@ -147,6 +169,7 @@ static bool consumer_start(struct load *load, struct consumer *consumer, unsigne
 	for (unsigned shard = 0; shard < load->n_shards; shard++) {
 		struct shard_reader *reader = &consumer->shards[shard];
 		reader->consumer = consumer;
+		list_init(&reader->link);
 		reader->shard = shard;
 		reader->stalled = is_stalled(load, number, shard);
 		reader->connection = reader->stalled ? connection_open(load->base, &load->options->endpoint, 65535) : consumer->connection;
@@ -159,6 +182,9 @@ static bool consumer_start(struct load *load, struct consumer *consumer, unsigne
 
 bool consumers_start(struct load *load)
 {
+	list_init(&load->undecoded);
+	load->decode_event = event_new(load->base, -1, 0, on_decode, load);
+	event_priority_set(load->decode_event, 2);
 	load->consumers = xcalloc(load->options->consumers ? load->options->consumers : 1, sizeof *load->consumers);
 	for (unsigned i = 0; i < load->options->consumers; i++)
 		if (!consumer_start(load, &load->consumers[i], i))
@@ -214,4 +240,6 @@ void consumers_free(struct load *load)
 	}
 	free(load->consumers);
 	load->consumers = NULL;
+	if (load->decode_event)
+		event_free(load->decode_event);
 }

@@ -69,6 +69,8 @@ struct load {
 	const struct load_options *options;
 	struct event_base *base;
 	struct connection *control;
+	struct event *decode_event; /* lower priority than sockets */
+	struct list undecoded;      /* struct shard_reader with bytes */
 	char arn[256];
 	char shard_ids[LOAD_SHARDS_MAX][32];
 	unsigned n_shards;

@@ -270,6 +270,7 @@ static void load_init(struct load *load, const struct load_options *options)
 							      : 20e6;
 	*load = (struct load){.options = options, .base = event_base_new_with_config(config)};
 	event_config_free(config);
+	event_base_priority_init(load->base, 3); /* 1, the default: sockets and timers; 2: decoding */
 	load->numbers_max = options->records ? options->records : (uint64_t)most;
 	load->answered_ns = xcalloc(load->numbers_max, sizeof *load->answered_ns);
 	histogram_init(&load->put_latency);

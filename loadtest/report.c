@@ -121,7 +121,7 @@ bool report_json(const struct load *load)
 		return true;
 	double put_s = load->put ? (double)(load->put_end_ns - load->put_begin_ns) / 1e9 : 1;
 	json_t *root =
-		json_pack("{s:I,s:I,s:f,s:f,s:o,s:o,s:o}", "put", (json_int_t)load->put, "acknowledged", (json_int_t)load->acknowledged,
+		json_pack("{s:I,s:I,s:f,s:f,s:o,s:o,s:o,s:o}", "put", (json_int_t)load->put, "acknowledged", (json_int_t)load->acknowledged,
 			  "put_seconds", put_s, "put_mb_per_s", (double)load->put_bytes / 1e6 / put_s, "put_latency",
 			  json_histogram(&load->put_latency), "pushed", json_pushed(load), "polled",
 			  json_tally(&load->polled, load->options->pollers), "window", json_window(load));
