@@ -1,4 +1,5 @@
 /* setup.c: the stream and the consumers of a measurement: made before it, removed after it. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -42,28 +43,42 @@ static void on_answered(struct call *call, bool complete)
 	asked->done = true;
 }
 
-bool load_ask(struct load *load, const char *operation, const char *body, struct arena *arena, struct value **answer)
+/* One call; 0: there was no answer. Texts of the answer are the arena's. */
+static int ask_once(struct load *load, const char *operation, const char *body, struct arena *arena, struct str *text)
 {
 	struct asked asked = {.call = {.operation = operation, .on_end = on_answered}};
-	bool good = false;
 	asked.call.arg = &asked;
 	buf_put(&asked.call.body, body, strlen(body));
 	connection_call(load->control, &asked.call);
-	if (!load_wait(load, &asked.done, 30) || !asked.complete) {
+	bool answered = load_wait(load, &asked.done, 30) && asked.complete;
+	if (!answered)
 		fprintf(stderr, "penstock-load: no answer to %s\n", operation);
-		if (!asked.done)
-			exit(1); /* the call is still the connection's */
-		goto out;
-	}
-	struct str text = arena_str(arena, (struct str){asked.call.answer.p ? (char *)asked.call.answer.p : "", asked.call.answer.n});
-	if (asked.call.status != 200) {
-		fprintf(stderr, "penstock-load: %s: %d " STR_FMT "\n", operation, asked.call.status, STR_ARG(text));
-		goto out;
-	}
-	good = text.n == 0 || value_decode(ENCODING_JSON, (const uint8_t *)text.p, text.n, arena, answer) == STATUS_OK;
-out:
+	if (!asked.done)
+		exit(1); /* the call is still the connection's */
+	*text = arena_str(arena, (struct str){asked.call.answer.p ? (char *)asked.call.answer.p : "", asked.call.answer.n});
+	int status = asked.call.status;
 	call_free(&asked.call);
-	return good;
+	return answered ? status : 0;
+}
+
+static bool too_often(int status, struct str text)
+{
+	return status == 400 && memmem(text.p, text.n, "LimitExceededException", 22) && memmem(text.p, text.n, "Rate exceeded", 13);
+}
+
+bool load_ask(struct load *load, const char *operation, const char *body, struct arena *arena, struct value **answer)
+{
+	struct str text;
+	bool never = false;
+	int status = ask_once(load, operation, body, arena, &text);
+	/* Control operations have a limit of some calls a second; what another client took of it comes back. */
+	for (int i = 0; i < 60 && too_often(status, text); i++) {
+		load_wait(load, &never, 0.5);
+		status = ask_once(load, operation, body, arena, &text);
+	}
+	if (status != 0 && status != 200)
+		fprintf(stderr, "penstock-load: %s: %d " STR_FMT "\n", operation, status, STR_ARG(text));
+	return status == 200 && (text.n == 0 || value_decode(ENCODING_JSON, (const uint8_t *)text.p, text.n, arena, answer) == STATUS_OK);
 }
 
 static struct str text_member(const struct value *map, const char *key)
@@ -76,7 +91,7 @@ static struct str text_member(const struct value *map, const char *key)
 static bool wait_active(struct load *load, const char *operation, const char *body, const char *inside, const char *status)
 {
 	bool never = false;
-	for (int i = 0; i < 600; i++) {
+	for (int i = 0; i < 240; i++) {
 		struct arena arena = {0};
 		struct value *answer = NULL;
 		bool good = load_ask(load, operation, body, &arena, &answer);
@@ -84,7 +99,7 @@ static bool wait_active(struct load *load, const char *operation, const char *bo
 		arena_free(&arena);
 		if (active || !good)
 			return active;
-		load_wait(load, &never, 0.05);
+		load_wait(load, &never, 0.125); /* AWS allows 20 a second */
 	}
 	return false;
 }
@@ -130,6 +145,13 @@ out:
 void stream_remove(struct load *load)
 {
 	char body[256];
+	/* The control connection has been idle for as long as the run took: the server may have closed it. */
+	connection_close(load->control);
+	load->control = connection_open(load->base, &load->options->endpoint, 0);
+	if (!load->control) {
+		fprintf(stderr, "penstock-load: the stream \"%s\" could not be deleted: %s\n", load->options->stream, strerror(errno));
+		return;
+	}
 	struct arena arena = {0};
 	struct value *answer = NULL;
 	snprintf(body, sizeof body, "{\"StreamName\":\"%s\",\"EnforceConsumerDeletion\":true}", load->options->stream);

@@ -5,6 +5,7 @@ import base64
 import json
 import socket
 import ssl
+import subprocess
 import threading
 import time
 
@@ -393,3 +394,18 @@ def test_truncated_frames_and_a_vanishing_client(penstock, stream):
     again = Subscription(penstock.port, consumer, shard, Type="LATEST")
     next(iter(again))
     again.close()
+
+
+# ---- nghttp: another HTTP/2 implementation than python-h2 and Netty -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_nghttp_puts_and_h2load_keeps_a_connection_busy(penstock, tmp_path, scheme):
+    body = tmp_path / "body"
+    body.write_text("{}")
+    head = [argument for name, value in headers("ListStreams").items() for argument in ("-H", f"{name}: {value}")]
+    url = f"{scheme}://127.0.0.1:{penstock.port}/"
+    done = subprocess.run(["nghttp", "--no-verify-peer", "-v", "-d", str(body), *head, url], capture_output=True, text=True, timeout=20)
+    assert ":status: 200" in done.stdout and '"StreamNames"' in done.stdout
+    done = subprocess.run(["h2load", "-n", "2000", "-c", "2", "-m", "50", "-d", str(body), *head, url], capture_output=True, text=True, timeout=60)
+    assert "2000 succeeded, 0 failed, 0 errored" in done.stdout and "status codes: 2000 2xx" in done.stdout
