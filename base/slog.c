@@ -1,8 +1,9 @@
 /* slog.c: the server's own log, one write per line, so that lines of several threads (or processes on one pipe) do not mix.
  *
- * A line longer than the buffer is cut, and ends with "...". Control characters in a value would break the format: they become '?'.
+ * A line longer than the buffer is cut, and ends with "...". Control characters in a value would break the text format: they become '?'.
+ * The JSON format is slog_json.c's.
  *
- * Thread: any; the level is a relaxed atomic. Failure: what cannot be written is lost; a server does not stop for its log. */
+ * Thread: any; level and format are relaxed atomics. Failure: what cannot be written is lost; a server does not stop for its log. */
 #include "penstock/slog.h"
 
 #include <errno.h>
@@ -13,22 +14,24 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/slog_json.h"
+
 #define LINE_MAX_BYTES 2048 /* below PIPE_BUF (4096): a write to a pipe is one piece */
 
 static atomic_int max_level = SLOG_INFO;
+static atomic_int line_format = SLOG_TEXT;
 
 void slog_set_level(enum slog_level level) { atomic_store_explicit(&max_level, (int)level, memory_order_relaxed); }
+void slog_set_format(enum slog_format format) { atomic_store_explicit(&line_format, (int)format, memory_order_relaxed); }
 
-static size_t put_prefix(char *line, size_t room, enum slog_level level, const char *event)
+static void put_time(char out[32])
 {
-	static const char *const names[] = {"error", "warn ", "info ", "debug"};
 	struct timespec now;
 	struct tm tm;
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &tm);
-	size_t n = strftime(line, room, "%Y-%m-%dT%H:%M:%S", &tm);
-	int more = snprintf(line + n, room - n, ".%03dZ %s %.64s", (int)(now.tv_nsec / 1000000), names[level], event);
-	return n + (more > 0 ? (size_t)more : 0);
+	size_t n = strftime(out, 24, "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(out + n, 32 - n, ".%03dZ", (int)(now.tv_nsec / 1000000));
 }
 
 static void write_line(const char *line, size_t n)
@@ -39,20 +42,12 @@ static void write_line(const char *line, size_t n)
 	while (put < 0 && errno == EINTR);
 }
 
-void slog(enum slog_level level, const char *event, const char *format, ...)
+static size_t text_line(char *line, size_t room, const char *ts, const char *level, const char *event, const char *format, va_list args)
 {
-	if ((int)level > atomic_load_explicit(&max_level, memory_order_relaxed))
-		return;
-	int saved = errno; /* a log line must not change what its caller is about to look at */
-	char line[LINE_MAX_BYTES];
-	size_t room = sizeof(line) - 1; /* for the newline */
-	size_t n = put_prefix(line, room, level, event);
+	size_t n = (size_t)snprintf(line, room, "%s %-5s %.64s", ts, level, event);
 	if (format) {
 		line[n++] = ' ';
-		va_list args;
-		va_start(args, format);
 		int more = vsnprintf(line + n, room - n, format, args);
-		va_end(args);
 		if (more > 0 && (size_t)more < room - n) {
 			n += (size_t)more;
 		} else if (more > 0) {
@@ -63,6 +58,25 @@ void slog(enum slog_level level, const char *event, const char *format, ...)
 	for (size_t i = 0; i < n; i++)
 		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
 			line[i] = '?';
+	return n;
+}
+
+void slog(enum slog_level level, const char *event, const char *format, ...)
+{
+	static const char *const names[] = {"error", "warn", "info", "debug"};
+	if ((int)level > atomic_load_explicit(&max_level, memory_order_relaxed))
+		return;
+	int saved = errno; /* a log line must not change what its caller is about to look at */
+	char line[LINE_MAX_BYTES], ts[32];
+	size_t room = sizeof(line) - 1, n; /* for the newline */
+	va_list args;
+	put_time(ts);
+	va_start(args, format);
+	if (atomic_load_explicit(&line_format, memory_order_relaxed) == SLOG_JSON)
+		n = slog_json(line, room, ts, names[level], event, format, args);
+	else
+		n = text_line(line, room, ts, names[level], event, format, args);
+	va_end(args);
 	line[n++] = '\n';
 	write_line(line, n);
 	errno = saved;

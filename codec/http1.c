@@ -382,7 +382,8 @@ static bool names_http(const uint8_t *p, size_t n)
 /* The head is whole at p: http-parser reads it in one go, so each name and value comes in one piece. */
 static int parse_head(struct http1 *parser, const uint8_t *p, size_t n)
 {
-	int rc = names_http(p, n) ? execute(parser, p, n) : refuse(parser, 400);
+	parser->alien = !names_http(p, n);
+	int rc = parser->alien ? refuse(parser, 400) : execute(parser, p, n);
 	if (rc)
 		return rc;
 	parser->line = 0;

@@ -30,6 +30,7 @@ struct http1 {
 	bool one_zero;        /* HTTP/1.0 */
 	bool chunked;         /* the body is chunked; else content_length says how long it is */
 	bool expect_continue; /* Expect: 100-continue */
+	bool alien;           /* refused with 400, and the request line does not even end in HTTP/ and a version: it is no answer's reader */
 	uint64_t content_length;
 
 	/* private */

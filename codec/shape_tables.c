@@ -35,6 +35,7 @@ static const char *const iterator_types[] = {"AFTER_SEQUENCE_NUMBER", "LATEST", 
 static const char *const filter_types[] = {
 	"AFTER_SHARD_ID", "AT_TRIM_HORIZON", "FROM_TRIM_HORIZON", "AT_LATEST", "AT_TIMESTAMP", "FROM_TIMESTAMP", NULL};
 static const char *const stream_modes[] = {"PROVISIONED", "ON_DEMAND", NULL};
+static const char *const scaling_types[] = {"UNIFORM_SCALING", NULL};
 
 static const struct shape name = {.type = SHAPE_STRING, .range = RANGE(1, 128), .pattern = &pattern_name};
 static const struct shape stream_arn = {.type = SHAPE_STRING, .range = RANGE(1, 2048), .pattern = &pattern_stream_arn};
@@ -47,6 +48,7 @@ static const struct shape next_token = {.type = SHAPE_STRING, .range = RANGE(1, 
 static const struct shape iterator_type = {.type = SHAPE_STRING, .values = iterator_types};
 static const struct shape filter_type = {.type = SHAPE_STRING, .values = filter_types};
 static const struct shape stream_mode = {.type = SHAPE_STRING, .values = stream_modes};
+static const struct shape scaling_type = {.type = SHAPE_STRING, .values = scaling_types};
 static const struct shape limit = {.type = SHAPE_INTEGER, .range = RANGE(1, 10000)};
 static const struct shape positive = {.type = SHAPE_INTEGER, .range = AT_LEAST(1)};
 static const struct shape natural = {.type = SHAPE_INTEGER, .range = AT_LEAST(0)};
@@ -242,6 +244,33 @@ static const struct member subscribe_to_shard_members[] = {
 };
 static const struct shape subscribe_to_shard = {.type = SHAPE_STRUCTURE, .members = subscribe_to_shard_members};
 
+static const struct member split_shard_members[] = {
+	REQUIRED(split_shard_input, new_starting_hash_key, "NewStartingHashKey", hash_key),
+	MEMBER(split_shard_input, stream_name, "StreamName", name),
+	MEMBER(split_shard_input, stream_arn, "StreamARN", stream_arn),
+	REQUIRED(split_shard_input, shard_to_split, "ShardToSplit", name),
+	END,
+};
+static const struct shape split_shard = {.type = SHAPE_STRUCTURE, .members = split_shard_members};
+
+static const struct member merge_shards_members[] = {
+	REQUIRED(merge_shards_input, shard_to_merge, "ShardToMerge", name),
+	REQUIRED(merge_shards_input, adjacent_shard_to_merge, "AdjacentShardToMerge", name),
+	MEMBER(merge_shards_input, stream_name, "StreamName", name),
+	MEMBER(merge_shards_input, stream_arn, "StreamARN", stream_arn),
+	END,
+};
+static const struct shape merge_shards = {.type = SHAPE_STRUCTURE, .members = merge_shards_members};
+
+static const struct member update_shard_count_members[] = {
+	REQUIRED(update_shard_count_input, scaling_type, "ScalingType", scaling_type),
+	MEMBER(update_shard_count_input, stream_name, "StreamName", name),
+	MEMBER(update_shard_count_input, stream_arn, "StreamARN", stream_arn),
+	REQUIRED(update_shard_count_input, target_shard_count, "TargetShardCount", positive),
+	END,
+};
+static const struct shape update_shard_count = {.type = SHAPE_STRUCTURE, .members = update_shard_count_members};
+
 /* ---- Operations ---- */
 
 #define HERE(name_, input_, struct_, number_)                         \
@@ -270,6 +299,9 @@ static const struct operation operations[] = {
 	HERE("RegisterStreamConsumer", register_stream_consumer, register_stream_consumer_input, OP_REGISTER_STREAM_CONSUMER),
 	HERE("ListStreamConsumers", list_stream_consumers, list_stream_consumers_input, OP_LIST_STREAM_CONSUMERS),
 	HERE("DeregisterStreamConsumer", stream_consumer, stream_consumer_input, OP_DEREGISTER_STREAM_CONSUMER),
+	HERE("SplitShard", split_shard, split_shard_input, OP_SPLIT_SHARD),
+	HERE("MergeShards", merge_shards, merge_shards_input, OP_MERGE_SHARDS),
+	HERE("UpdateShardCount", update_shard_count, update_shard_count_input, OP_UPDATE_SHARD_COUNT),
 	NOT_THERE_YET("AddTagsToStream"),
 	NOT_THERE_YET("DecreaseStreamRetentionPeriod"),
 	NOT_THERE_YET("DeleteResourcePolicy"),
@@ -281,17 +313,14 @@ static const struct operation operations[] = {
 	NOT_THERE_YET("IncreaseStreamRetentionPeriod"),
 	NOT_THERE_YET("ListTagsForResource"),
 	NOT_THERE_YET("ListTagsForStream"),
-	NOT_THERE_YET("MergeShards"),
 	NOT_THERE_YET("PutResourcePolicy"),
 	NOT_THERE_YET("RemoveTagsFromStream"),
-	NOT_THERE_YET("SplitShard"),
 	NOT_THERE_YET("StartStreamEncryption"),
 	NOT_THERE_YET("StopStreamEncryption"),
 	NOT_THERE_YET("TagResource"),
 	NOT_THERE_YET("UntagResource"),
 	NOT_THERE_YET("UpdateAccountSettings"),
 	NOT_THERE_YET("UpdateMaxRecordSize"),
-	NOT_THERE_YET("UpdateShardCount"),
 	NOT_THERE_YET("UpdateStreamMode"),
 	NOT_THERE_YET("UpdateStreamWarmThroughput"),
 };

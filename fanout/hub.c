@@ -110,7 +110,7 @@ void hub_set_catalogue(struct hub *hub, const struct catalogue *snapshot, const 
 	while ((node = list_pop(&ended))) {
 		struct tail *tail = container_of(node, struct tail, ended_link);
 		tail->users++;
-		if (tail_final(hub, tail))
+		if (tail_final(hub, tail) || tail_childless(hub, tail))
 			tail_wake(tail);
 		else
 			list_append(&hub->ended, &tail->ended_link);

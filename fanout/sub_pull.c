@@ -136,8 +136,8 @@ static bool load_at_tip(struct subscription *sub)
 {
 	struct tail *tail = sub->tail;
 	struct message *final = tail->closed ? tail_final(sub->hub, tail) : NULL;
-	if (final) {
-		sub_close(sub, message_ref(final));
+	if (final || (tail->closed && tail_childless(sub->hub, tail))) {
+		sub_close(sub, final ? message_ref(final) : NULL);
 		return load_closing(sub);
 	}
 	return sub->events == 0 ? load_empty(sub) : rest(sub);

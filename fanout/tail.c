@@ -175,7 +175,7 @@ bool tail_raise(struct hub *hub, struct tail *tail, uint64_t durable_end, int64_
 	}
 	if (closed && !tail->closed) {
 		tail->closed = true;
-		if (tail_final(hub, tail))
+		if (tail_final(hub, tail) || tail_childless(hub, tail))
 			news = true;
 		else
 			list_append(&hub->ended, &tail->ended_link);
@@ -236,4 +236,13 @@ struct message *tail_final(struct hub *hub, struct tail *tail)
 	if (stream)
 		tail->final = message_shard_end(stream, tail->shard.shard);
 	return tail->final;
+}
+
+bool tail_childless(const struct hub *hub, const struct tail *tail)
+{
+	const struct stream_info *stream = hub->snapshot ? catalogue_stream_by_id(hub->snapshot, tail->shard.stream) : NULL;
+	const struct shard_info *shard = stream ? stream_shard(stream, tail->shard.shard) : NULL;
+	/* Parents are closed and children added in one snapshot: one that has the parent's end, or not the parent any more, has no children
+	 * because retention has passed them. */
+	return stream && !tail->final && (!shard || shard->closed);
 }

@@ -57,5 +57,7 @@ struct batch *tail_batch(const struct tail *tail, uint64_t next, uint64_t *at);
 /* Shared events of those who stand at the tip; lent. tail_final: NULL while the snapshot names no children. */
 struct message *tail_empty(struct tail *tail, int64_t time_s);
 struct message *tail_final(struct hub *hub, struct tail *tail);
+/* After tail_final: closed, and it will never have children in a snapshot: retention has passed them. */
+bool tail_childless(const struct hub *hub, const struct tail *tail);
 
 #endif

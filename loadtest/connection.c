@@ -20,13 +20,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "loadtest/signer.h"
+
 struct connection {
 	struct event_base *base;
 	struct bufferevent *socket;
 	nghttp2_session *session;
 	struct endpoint endpoint;
 	char authority[80];
-	char authorization[256];
+	struct signer *signer;
 	uint64_t bytes_in;
 	struct list calls; /* in work */
 	bool broken, flushing;
@@ -212,10 +214,13 @@ struct connection *connection_open(struct event_base *base, const struct endpoin
 	connection->endpoint = *endpoint;
 	list_init(&connection->calls);
 	snprintf(connection->authority, sizeof connection->authority, "%s:%d", endpoint->host, endpoint->port);
-	/* The server accepts any well-formed signature so far. */
-	snprintf(connection->authorization, sizeof connection->authorization,
-		 "AWS4-HMAC-SHA256 Credential=penstock/20260101/%s/kinesis/aws4_request, SignedHeaders=host;x-amz-date, Signature=%064d",
-		 endpoint->region, 0);
+	connection->signer = signer_new(endpoint->region, connection->authority);
+	if (!connection->signer) {
+		close(fd);
+		free(connection);
+		errno = EKEYREJECTED;
+		return NULL;
+	}
 	connection->socket =
 		endpoint->tls ? bufferevent_openssl_socket_new(base, fd, tls_new(), BUFFEREVENT_SSL_CONNECTING, BEV_OPT_CLOSE_ON_FREE)
 			      : bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE);
@@ -235,6 +240,7 @@ void connection_close(struct connection *connection)
 	connection->broken = true;
 	nghttp2_session_del(connection->session);
 	bufferevent_free(connection->socket);
+	signer_free(connection->signer);
 	free(connection);
 }
 
@@ -245,25 +251,28 @@ void connection_close(struct connection *connection)
 
 void connection_call(struct connection *connection, struct call *call)
 {
+	static const char content_type[] = "application/x-amz-json-1.1";
 	char target[96];
+	struct signature signature;
 	nghttp2_data_provider body = {.source.ptr = call, .read_callback = on_body_wanted};
 	snprintf(target, sizeof target, "Kinesis_20131202.%s", call->operation);
+	signer_sign(connection->signer, content_type, target, call->body.p, call->body.n, &signature);
 	const nghttp2_nv headers[] = {
 		HEADER(":method", "POST"),
 		HEADER(":scheme", connection->endpoint.tls ? "https" : "http"),
 		HEADER(":authority", connection->authority),
 		HEADER(":path", "/"),
-		HEADER("content-type", "application/x-amz-json-1.1"),
+		HEADER("content-type", content_type),
 		HEADER("x-amz-target", target),
-		HEADER("x-amz-date", "20260101T000000Z"),
-		HEADER("authorization", connection->authorization),
+		HEADER("x-amz-date", signature.date),
+		HEADER("authorization", signature.authorization),
+		HEADER("x-amz-security-token", signature.token ? signature.token : ""),
 	};
+	size_t n_headers = sizeof headers / sizeof *headers - (signature.token ? 0 : 1);
 	call->sent = 0;
 	call->status = 0;
 	call->answer.n = 0;
-	call->stream = connection->broken
-			       ? -1
-			       : nghttp2_submit_request(connection->session, NULL, headers, sizeof headers / sizeof *headers, &body, call);
+	call->stream = connection->broken ? -1 : nghttp2_submit_request(connection->session, NULL, headers, n_headers, &body, call);
 	if (call->stream < 0) {
 		call->on_end(call, false);
 		return;

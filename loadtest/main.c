@@ -32,7 +32,8 @@ static const char help[] =
 	"  --existing            the stream is there already: put nothing, read it from TRIM_HORIZON, keep it\n"
 	"  --keep                do not delete the stream\n"
 	"  --progress            a line each second while it puts\n"
-	"  --json FILE           the figures as JSON\n";
+	"  --json FILE           the figures as JSON\n"
+	"Calls are signed with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and AWS_REGION of the environment.\n";
 
 enum {
 	O_ENDPOINT = 256,

@@ -38,7 +38,6 @@
 
 /* ---- Open ---- */
 
-/* Only loopback is bound: the length of a name is no matter. */
 static void print_address(int fd, char out[64])
 {
 	struct sockaddr_storage address;
@@ -66,11 +65,30 @@ static enum status fail(const char *address, const char *doing, char **why)
 	return STATUS_IO;
 }
 
+/* fd: -1, or one that is to take SIGHUP too from here on. */
+static int take_signals(int fd, bool hangup)
+{
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	if (hangup)
+		sigaddset(&signals, SIGHUP);
+	return signalfd(fd, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+void acceptor_on_hangup(struct acceptor *acceptor, void (*on_hangup)(void *arg), void *arg)
+{
+	acceptor->on_hangup = on_hangup;
+	acceptor->arg = arg;
+	take_signals(acceptor->signal_fd, true); /* it is open: only its set changes */
+}
+
 enum status acceptor_open(struct acceptor *acceptor, const char *listen_on, char **why)
 {
 	struct sockaddr_storage address;
 	int one = 1;
-	sigset_t signals;
 	socklen_t len;
 
 	*acceptor = (struct acceptor){.listen_fd = -1, .signal_fd = -1, .alarm_fd = -1};
@@ -78,10 +96,7 @@ enum status acceptor_open(struct acceptor *acceptor, const char *listen_on, char
 		errno = EINVAL;
 		return fail(listen_on, "be read as ADDR:PORT", why);
 	}
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
-	acceptor->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	acceptor->signal_fd = take_signals(-1, false);
 	acceptor->alarm_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	acceptor->listen_fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (acceptor->signal_fd < 0 || acceptor->alarm_fd < 0 || acceptor->listen_fd < 0)
@@ -192,10 +207,23 @@ static int unpause(struct acceptor *acceptor)
 	return -1;
 }
 
-enum acceptor_end acceptor_run(struct acceptor *acceptor, struct server *server)
+/* True: one that ends the process. */
+static bool take_signal(struct acceptor *acceptor)
 {
 	struct signalfd_siginfo info;
 
+	if (read(acceptor->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return false;
+	if (info.ssi_signo == SIGHUP) {
+		acceptor->on_hangup(acceptor->arg);
+		return false;
+	}
+	slog(SLOG_INFO, "stopping", "signal=%s", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+	return true;
+}
+
+enum acceptor_end acceptor_run(struct acceptor *acceptor, struct server *server)
+{
 	acceptor->server = server;
 	acceptor->max_connections = server->options->max_connections;
 	for (;;) {
@@ -210,10 +238,8 @@ enum acceptor_end acceptor_run(struct acceptor *acceptor, struct server *server)
 			continue; /* EINTR: stopped and continued, or traced */
 		if (fds[1].revents)
 			return ACCEPTOR_ALARMED;
-		if (fds[0].revents && read(acceptor->signal_fd, &info, sizeof(info)) == sizeof(info)) {
-			slog(SLOG_INFO, "stopping", "signal=%s", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+		if (fds[0].revents && take_signal(acceptor))
 			return ACCEPTOR_SIGNALLED;
-		}
 		if (fds[2].revents)
 			accept_some(acceptor);
 	}

@@ -15,6 +15,8 @@ struct acceptor {
 	char address[64];         /* ADDR:PORT that is bound */
 	struct server *server;    /* from acceptor_run on */
 	unsigned max_connections;
+	void (*on_hangup)(void *arg); /* SIGHUP; NULL: it is not ours */
+	void *arg;
 	uint64_t paused_until_ns; /* no descriptors were left: nobody is accepted before; 0: accepting */
 	bool full;                /* said in the log */
 };
@@ -22,6 +24,9 @@ struct acceptor {
 /* Binds (options.h says the form of `listen`), and takes SIGTERM and SIGINT, which the caller has blocked before it started any thread.
  * Nobody can connect yet. On failure *why, which the caller frees; acceptor_close may be called. */
 enum status acceptor_open(struct acceptor *acceptor, const char *listen, char **why);
+/* Before acceptor_run: on_hangup is called by it, on its thread, for each SIGHUP, which the caller has blocked before it started any
+ * thread. */
+void acceptor_on_hangup(struct acceptor *acceptor, void (*on_hangup)(void *arg), void *arg);
 /* From here on clients can connect. */
 enum status acceptor_listen(struct acceptor *acceptor, char **why);
 

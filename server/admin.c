@@ -5,7 +5,7 @@
  *
  * - /healthz: 200 as soon as the worker turns; for POST too, which protocol checkers use;
  * - /metrics: Prometheus text of the process's counters;
- * - /state: streams with their shards and consumers, and every subscription with what it waits for, in words.
+ * - /state: the limits (0: lifted), streams with their shards and consumers, and every subscription with what it waits for, in words.
  *
  * Fails: /state during shutdown is refused, and a round under way is cut short: a worker that has stopped reads no mail. A client that
  * leaves meanwhile: the round is finished, and its answer falls away. */
@@ -123,6 +123,14 @@ static json_t *streams_of(const struct catalogue *catalogue)
 	return list;
 }
 
+static json_t *limits_of(const struct limits *limits)
+{
+	json_t *object = json_object();
+	for (unsigned i = 0; i < LIMIT_COUNT; i++)
+		json_object_set_new(object, limit_name((enum limit)i), json_integer(limit_get(limits, (enum limit)i)));
+	return object;
+}
+
 /* ---- The round ---- */
 
 static void state_answer(struct state_call *call)
@@ -173,9 +181,10 @@ static void answer_state(struct request *request)
 	call->mail.run = on_state;
 	call->at = worker;
 	call->subscriptions = json_array();
-	call->root = json_pack("{s:s, s:I, s:i, s:o, s:o}", "version", PENSTOCK_VERSION, "uptime_ms",
+	call->root = json_pack("{s:s, s:I, s:i, s:o, s:o, s:o}", "version", PENSTOCK_VERSION, "uptime_ms",
 			       (json_int_t)((worker_now_ns(worker) - server->started_ns) / 1000000), "workers", (int)server->n_workers,
-			       "streams", streams_of(worker->catalogue), "subscriptions", call->subscriptions);
+			       "limits", limits_of(&server->options->limits), "streams", streams_of(worker->catalogue), "subscriptions",
+			       call->subscriptions);
 	state_visit(call);
 }
 

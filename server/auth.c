@@ -1,4 +1,4 @@
-/* auth.c: the form of a request's signature, in the Authorization header or in the query string.
+/* auth.c: the form of a request's signature, in the Authorization header or in the query string; auth_verify.c looks at the rest.
  *
  * Thread: the request's worker. Pure but for the text in the request's arena.
  *
@@ -9,6 +9,8 @@
  *
  * Fails with AWS's texts (recorded ones), which name every missing part in a fixed order. */
 #include "server/auth.h"
+
+#include "server/worker.h"
 
 static const char *const header_keys[] = {"Credential", "Signature", "SignedHeaders"};
 static const char *const query_keys[] = {"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-SignedHeaders", "X-Amz-Date"};
@@ -98,5 +100,6 @@ enum status auth_check(struct request *request, struct str *text)
 		*text = STR("Missing Authentication Token");
 		return STATUS_MISSING_AUTH;
 	}
-	return in_query ? query_check(request, text) : header_check(request, header, text);
+	enum status status = in_query ? query_check(request, text) : header_check(request, header, text);
+	return status || !request->worker->auth ? status : auth_verify(request, in_query, text);
 }

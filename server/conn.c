@@ -10,7 +10,8 @@
  *   - below OUTQ_LOW the protocol pulls again
  *
  * Failures: any socket or TLS error closes; conn_sweep closes what hangs: no handshake or preface in time, nothing asked for
- * idle_s, no progress of TCP for 30 s while no subscription lives. */
+ * idle_s, no progress of TCP for 30 s while no subscription lives. Of one that was cut for abuse little is read any more, and its
+ * last words wait 2 s for the socket. */
 #include "server/conn.h"
 
 #include <assert.h>
@@ -22,12 +23,16 @@
 #include <unistd.h>
 
 #include "penstock/metrics.h"
+#include "penstock/slog.h"
+#include "server/peers.h"
 
 static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 #define PREFACE_LEN (sizeof(preface) - 1)
 
 #define HANDSHAKE_NS (10 * SECOND_NS)
 #define LINGER_NS (2 * SECOND_NS)
+#define LINGER_CUT (256u << 10) /* bytes that are dropped so that one who was cut may read why */
+#define CUT_SAID_NS SECOND_NS   /* one line a second and worker tells of an attack as well as a thousand */
 #define IOV_MAX_OURS 64
 #define NOTSENT_LOWAT (128 << 10) /* what waits, waits here, where it is a reference and a PING answer can pass */
 #define READS_PER_EVENT 4         /* of WORKER_STAGING bytes; then it is the others' turn */
@@ -61,7 +66,13 @@ void conn_open(struct worker *worker, int fd)
 	event_assign(&conn->read_event, worker->base, fd, EV_READ | EV_PERSIST, on_readable, conn);
 	event_priority_set(&conn->read_event, 1);
 	set_phase(conn, CONN_NEW);
-	conn_set_reading(conn, true);
+	if (peers_enter(worker->server->peers, fd, &conn->peer)) {
+		conn_set_reading(conn, true);
+		return;
+	}
+	metric_add(METRIC_connections_refused, 1);
+	conn_cut(conn, "connections of one address");
+	conn_close(conn);
 }
 
 void conn_free(struct conn *conn)
@@ -81,6 +92,7 @@ void conn_free(struct conn *conn)
 	buf_free(&conn->held);
 	buf_free(&conn->sealed);
 	close(conn->fd);
+	peers_leave(conn->worker->server->peers, conn->peer);
 	atomic_fetch_sub_explicit(&conn->worker->connections, 1, memory_order_relaxed);
 	metric_add(METRIC_connections, -1);
 	free(conn);
@@ -98,6 +110,35 @@ void conn_close(struct conn *conn)
 	conn->dead = true;
 	conn_set_reading(conn, false);
 	conn_dirty(conn);
+}
+
+void conn_cut(struct conn *conn, const char *why)
+{
+	struct worker *worker = conn->worker;
+	uint64_t now_ns = worker_now_ns(worker);
+	conn->cut = true;
+	metric_add(METRIC_clients_cut, 1);
+	if (worker->cut_said_ns && now_ns - worker->cut_said_ns < CUT_SAID_NS)
+		return;
+	worker->cut_said_ns = now_ns;
+	slog(SLOG_WARN, "client_cut", "why=\"%s\" all=%lld", why, (long long)metric_get(METRIC_clients_cut));
+}
+
+bool conn_late(struct conn *conn, uint64_t waited_ns, uint64_t limit_ns)
+{
+	struct worker *worker = conn->worker;
+	if (waited_ns <= SLOW_NS)
+		return false;
+	worker->slow++;
+	return waited_ns > (worker->hurried && HURRY_NS < limit_ns ? HURRY_NS : limit_ns);
+}
+
+uint64_t conn_body_came(const struct conn *conn, uint64_t since_ns, size_t n, uint64_t now_ns)
+{
+	uint64_t paid_ns = n * SECOND_NS / (conn->worker->hurried ? BODY_RATE_HURRIED : BODY_RATE);
+	if (since_ns >= now_ns)
+		return since_ns;
+	return now_ns - since_ns > paid_ns ? since_ns + paid_ns : now_ns;
 }
 
 void conn_finish(struct conn *conn, bool linger)
@@ -155,6 +196,8 @@ static void input(struct conn *conn, const uint8_t *p, size_t n)
 		conn->protocol->input(conn, p, n);
 	else if (conn->phase != CONN_LINGER)
 		detect(conn, p, n);
+	else if ((conn->lingered += n) > LINGER_CUT && conn->cut)
+		conn_close(conn);
 }
 
 /* ---- Reading ---- */
@@ -163,6 +206,8 @@ static void input(struct conn *conn, const uint8_t *p, size_t n)
 static bool choose_tls(struct conn *conn)
 {
 	uint8_t first;
+	if (conn->worker->handshakes >= HANDSHAKES_PER_TURN)
+		return false; /* the socket stays readable, so the next turn goes on */
 	ssize_t n = recv(conn->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
@@ -376,8 +421,6 @@ static uint64_t phase_limit(const struct conn *conn)
 		return HANDSHAKE_NS;
 	case CONN_DETECT:
 		return PREFACE_NS;
-	case CONN_LINGER:
-		return LINGER_NS;
 	default:
 		return UINT64_MAX;
 	}
@@ -388,12 +431,13 @@ void conn_sweep(struct conn *conn, uint64_t now_ns)
 	uint64_t idle_ns = conn->worker->server->options->idle_s * SECOND_NS;
 	if (conn->dead)
 		return;
-	if (now_ns - conn->since_ns > phase_limit(conn)) {
+	if (conn->phase == CONN_LINGER ? now_ns - conn->since_ns > LINGER_NS
+				       : conn->phase != CONN_OPEN && conn_late(conn, now_ns - conn->since_ns, phase_limit(conn))) {
 		conn_close(conn);
 		return;
 	}
 	bool streaming = conn->protocol && conn->protocol->streaming(conn);
-	if (conn->blocked && now_ns - conn->progress_ns > STALL_NS && !streaming) {
+	if (conn->blocked && !streaming && conn_late(conn, now_ns - conn->progress_ns, conn->cut ? LINGER_NS : STALL_NS)) {
 		conn_close(conn);
 		return;
 	}

@@ -45,8 +45,11 @@ extern const struct protocol h1_protocol, h2_protocol;
 
 #define SECOND_NS UINT64_C(1000000000)
 #define STALL_NS (30 * SECOND_NS) /* no progress for so long ends a write, and an answer that nobody takes */
-#define BODY_NS (30 * SECOND_NS)  /* a body may take this and a second for each BODY_RATE bytes of it */
+#define BODY_NS (30 * SECOND_NS)  /* a body may be so far behind BODY_RATE bytes a second */
 #define BODY_RATE 1024u
+#define BODY_RATE_HURRIED (64u << 10)
+#define SLOW_NS (2 * SECOND_NS)         /* whoever keeps us waiting for so long is slow; when too many are, */
+#define HURRY_NS (5 * SECOND_NS / 2)    /* this is the longest that anybody may */
 #define CLOSING_NS (5 * SECOND_NS) /* a subscription that is over has this long, without a byte taken, for its last words */
 #define HEAD_NS (10 * SECOND_NS)
 #define PREFACE_NS (5 * SECOND_NS)
@@ -56,6 +59,7 @@ struct conn {
 	struct list link;        /* the worker's conns */
 	struct list dirty_link;  /* the worker's dirty; on no list when there is nothing to do */
 	int fd;
+	struct peer *peer;       /* whose connection it is; NULL: not counted */
 	enum conn_phase phase;
 	const struct protocol *protocol;
 	void *session;           /* struct h1 or struct h2 */
@@ -72,6 +76,8 @@ struct conn {
 	size_t answer_bytes;     /* of whole answers in the outq, counted in the metrics until it is drained */
 	bool closing;            /* close when all is written */
 	bool linger;             /* ... and drop what still comes for a while */
+	bool cut;                /* for abuse: no more patience */
+	size_t lingered;         /* bytes dropped while it lingers */
 
 	SSL *tls;
 	struct buf sealed;       /* TLS records on their way to the socket */
@@ -85,6 +91,13 @@ struct conn {
 void conn_open(struct worker *worker, int fd); /* takes fd */
 void conn_close(struct conn *conn);            /* dead now, reaped in this turn */
 void conn_finish(struct conn *conn, bool linger); /* close when the outq is written */
+/* The client has passed a bound: counted, and told to the log now and then. What happens to the connection is the caller's to say. */
+void conn_cut(struct conn *conn, const char *why);
+/* For sweeps: has it kept us waiting too long? The limit is shorter while too many do. */
+bool conn_late(struct conn *conn, uint64_t waited_ns, uint64_t limit_ns);
+/* A body is a debt that grows by a second each second and is paid by bytes: since_ns is when it was last paid in full. Returns it
+ * after n more bytes. */
+uint64_t conn_body_came(const struct conn *conn, uint64_t since_ns, size_t n, uint64_t now_ns);
 void conn_dirty(struct conn *conn);            /* fill and flush at the end of this turn */
 void conn_set_reading(struct conn *conn, bool reading);
 void conn_read(struct conn *conn);             /* reads now what is there, and processes it */

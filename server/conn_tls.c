@@ -20,6 +20,7 @@
 
 #define RECORD_PLAIN 16384 /* the most that one TLS record holds */
 #define SEALED_MAX (64u << 10)
+#define SEALED_HARD (2 * SEALED_MAX) /* TLS's own answers, such as key updates, to one who asks for them and reads nothing */
 
 /* ---- The BIO that seals into a buffer ---- */
 
@@ -119,6 +120,10 @@ ssize_t conn_tls_recv(struct conn *conn, uint8_t *p, size_t n)
 	int rc = SSL_read(conn->tls, p, (int)n);
 	if (conn->sealed.n > conn->sealed_at) /* an answer of TLS itself, such as a key update */
 		conn_dirty(conn);
+	if (conn->sealed.n - conn->sealed_at > SEALED_HARD) {
+		conn_cut(conn, "TLS messages that nobody takes");
+		return -EPROTO;
+	}
 	return rc > 0 ? rc : outcome(conn, rc);
 }
 

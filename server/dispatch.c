@@ -44,6 +44,9 @@ static void (*const operations[OP_COUNT])(struct request *) = {
 	[OP_LIST_STREAM_CONSUMERS] = ops_consumer_list,
 	[OP_DEREGISTER_STREAM_CONSUMER] = ops_consumer_deregister,
 	[OP_SUBSCRIBE_TO_SHARD] = ops_subscribe_to_shard,
+	[OP_SPLIT_SHARD] = ops_reshard_split,
+	[OP_MERGE_SHARDS] = ops_reshard_merge,
+	[OP_UPDATE_SHARD_COUNT] = ops_reshard_update_count,
 };
 
 /* ---- CORS ---- */

@@ -8,8 +8,9 @@
  *   - WORK: dispatched; the answer brings HEAD back, or the end when the client asked for it
  *   - STREAM: each pull is one chunk; SUB_END writes the last chunk and brings HEAD back
  *
- * Failures: what the parser refuses is answered once (400, 413, 417, 431, 501, 503, 505) and the connection lingers, so that the
- * answer is read before a reset comes; a head that takes 10 s or a body below 1 KiB/s after 30 s is answered 408. */
+ * Failures: what does not name HTTP is closed; what else the parser refuses is answered once (400, 413, 417, 431, 501, 503, 505) and the
+ * connection lingers, so that the answer is read before a reset comes; a head that takes 10 s or a body 30 s behind 1 KiB/s is answered
+ * 408. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +33,7 @@ struct h1 {
 	bool no_body;     /* HEAD: the answer's body is not sent */
 	bool chunked;     /* a stream to an HTTP/1.0 client is ended by the close */
 	uint64_t head_ns; /* first byte of the present head, else 0 */
-	uint64_t body_ns; /* when the body began; STREAM: when the subscription was last seen alive */
+	uint64_t body_ns; /* see conn_body_came; STREAM: when the subscription was last seen alive */
 };
 
 static void h1_reply(struct request *request, int http_status, const char *content_type, struct buf *body);
@@ -50,7 +51,7 @@ static int on_request(void *arg, struct str method, struct str target)
 	struct h1 *h1 = arg;
 	h1->request = request_new(h1->conn->worker, &h1_transport, h1);
 	request_set_target(h1->request, method, target);
-	return 0;
+	return request_crowded(h1->conn->worker) ? 503 : 0;
 }
 
 static int on_header(void *arg, struct str name, struct str value)
@@ -81,6 +82,7 @@ static int on_head(void *arg)
 static int on_body(void *arg, const uint8_t *p, size_t n)
 {
 	struct h1 *h1 = arg;
+	h1->body_ns = conn_body_came(h1->conn, h1->body_ns, n, worker_now_ns(h1->conn->worker));
 	return request_add_body(h1->request, p, n, h1->parser.content_length);
 }
 
@@ -153,6 +155,18 @@ static void refuse(struct h1 *h1, int http_status)
 	conn_finish(conn, true);
 }
 
+/* What does not name HTTP is no request, and an answer in HTTP would mean nothing to its sender (RFC 9113 3.4 wants a mere close where it
+ * was meant to be HTTP/2's preface). */
+static void refuse_input(struct h1 *h1, int http_status)
+{
+	if (!h1->parser.alien) {
+		refuse(h1, http_status);
+		return;
+	}
+	h1->state = H1_REFUSED;
+	conn_finish(h1->conn, false);
+}
+
 /* ---- Subscriptions ---- */
 
 static void h1_stream(struct request *request)
@@ -162,6 +176,7 @@ static void h1_stream(struct request *request)
 		h1->last = true;
 	h1->last = h1->last || h1->conn->worker->stopping;
 	request->in_work = false;
+	request_streams(request);
 	h1->state = H1_STREAM;
 	write_head(h1, request, 200, "application/vnd.amazon.eventstream", -1, h1->chunked);
 	if (h1->conn->worker->stopping)
@@ -252,7 +267,7 @@ static size_t feed(struct h1 *h1, const uint8_t *p, size_t n)
 		if (rc == HTTP1_DONE) {
 			dispatch(h1);
 		} else if (rc != HTTP1_MORE) {
-			refuse(h1, rc);
+			refuse_input(h1, rc);
 		} else if (h1->state == H1_HEAD && http1_inside(&h1->parser) && !h1->head_ns) {
 			h1->head_ns = worker_now_ns(h1->conn->worker);
 		}
@@ -343,7 +358,7 @@ static void sweep_stream(struct h1 *h1, uint64_t now_ns)
 static void h1_sweep(struct conn *conn, uint64_t now_ns)
 {
 	struct h1 *h1 = conn->session;
-	if (h1->state == H1_HEAD && h1->head_ns && now_ns - h1->head_ns > HEAD_NS) {
+	if (h1->state == H1_HEAD && h1->head_ns && conn_late(conn, now_ns - h1->head_ns, HEAD_NS)) {
 		if (http1_inside(&h1->parser))
 			refuse(h1, 408);
 		else
@@ -353,8 +368,7 @@ static void h1_sweep(struct conn *conn, uint64_t now_ns)
 		sweep_stream(h1, now_ns);
 	if (h1->state != H1_BODY)
 		return;
-	uint64_t allowed = BODY_NS + h1->request->body_len / BODY_RATE * SECOND_NS;
-	if (now_ns - h1->body_ns > allowed)
+	if (conn_late(conn, now_ns - h1->body_ns, BODY_NS))
 		refuse(h1, 408);
 	else if (!conn->reading && request_room())
 		conn_set_reading(conn, true);

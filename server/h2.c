@@ -39,6 +39,8 @@ struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
 	stream->request = request_new(h2->conn->worker, &h2_transport, stream);
 	stream->method = stream->target = STR("");
 	stream->since_ns = h2->conn->active_ns = stream->request->started_ns;
+	if (request_crowded(h2->conn->worker))
+		stream->refused = 503;
 	list_append(&h2->streams, &stream->link);
 	h2->n_streams++;
 	return stream;
@@ -65,6 +67,8 @@ static void end_request(struct h2_stream *stream, void (*how)(struct request *re
 void h2_stream_free(struct h2_stream *stream)
 {
 	struct h2 *h2 = stream->h2;
+	if (stream->request && stream->request->in_work)
+		ghosts_add(h2->ghosts, stream->request);
 	if (stream->request)
 		end_request(stream, request_detach);
 	if (stream->unconsumed)
@@ -147,6 +151,7 @@ void h2_stream_body(struct h2_stream *stream, const uint8_t *p, size_t n, bool l
 {
 	int refused = stream->request ? request_add_body(stream->request, p, n, stream->content_length) : 0;
 	stream->unconsumed += n;
+	stream->since_ns = conn_body_came(stream->h2->conn, stream->since_ns, n, stream->h2->guard.now_ns);
 	if (refused)
 		h2_stream_refuse(stream, refused);
 	if (!stream->request || last) { /* dropped: only the connection's window goes on */
@@ -260,6 +265,7 @@ static void h2_stream_begin(struct request *request)
 	struct h2_stream *stream = request->stream;
 	nghttp2_data_provider provider = {.source.ptr = stream, .read_callback = on_read_stream};
 	request->in_work = false;
+	request_streams(request);
 	stream->streaming = true;
 	stream->h2->n_streaming++;
 	submit(stream, 200, "application/vnd.amazon.eventstream", -1, &provider);
@@ -308,6 +314,7 @@ int h2_on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_
 	(void)session, (void)arg;
 	assert(frame->data.padlen == 0);
 	outq_copy(&conn->outq, head, 9);
+	h2_guard_sent(&stream->h2->guard, n);
 	if (stream->streaming) {
 		if (stream->request->sub.state == SUB_CLOSING)
 			stream->since_ns = worker_now_ns(conn->worker);

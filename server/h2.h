@@ -4,8 +4,8 @@
 
 #include <nghttp2/nghttp2.h>
 
-#include "penstock/bucket.h"
 #include "server/conn.h"
+#include "server/h2_guard.h"
 #include "server/request.h"
 
 struct h2 {
@@ -14,11 +14,12 @@ struct h2 {
 	struct list streams;    /* struct h2_stream, oldest first */
 	unsigned n_streams;
 	unsigned n_streaming;   /* of them: with a subscription */
+	bool reset;             /* we have reset a stream: what is on its way to it is no error */
+	bool failed;            /* GOAWAY is queued, the connection ends: nghttp2 is not fed any more */
 	bool greeted;           /* preface and SETTINGS have come */
 	uint64_t head_ns;       /* a header block has begun and is not complete; else 0 */
-	struct bucket resets;   /* RST_STREAM that we send */
-	struct bucket idle_frames; /* frames that bring nothing */
-	struct bucket pings;
+	struct h2_guard guard;
+	struct ghosts *ghosts;  /* requests in work whose streams are gone */
 };
 
 struct h2_stream {
@@ -35,7 +36,7 @@ struct h2_stream {
 	size_t unconsumed;       /* body bytes whose window is not given back yet */
 	struct buf answer;       /* a whole answer's body */
 	size_t answer_at;
-	uint64_t since_ns;       /* when the body began; then, when the answer or the end of a stream last moved */
+	uint64_t since_ns;       /* body: see conn_body_came; then, when the answer or the end of a stream last moved */
 };
 
 /* h2.c */

@@ -9,9 +9,9 @@
  *   - GOAWAY from the client: nothing to do, open streams go on (the JavaScript SDK sends it right after each response's head)
  *   - stop: our GOAWAY, subscriptions finish; when no stream is left, nghttp2 wants neither to read nor to write, and we close
  *
- * Abuse (reliability.md section 4): nghttp2's own guards (outbound acknowledgements, settings, continuations, resets that the client
- * sends) and ours: resets that the client makes us send, frames that bring nothing, PINGs. Over: GOAWAY(ENHANCE_YOUR_CALM) and close.
- * SETTINGS_NO_RFC7540_PRIORITIES is not sent: nghttp2 1.52 would then let the oldest stream starve the others of its connection. */
+ * Abuse: nghttp2's own guards (outbound acknowledgements, settings, continuations), ours (h2_guard.c), and two caps here: frames that wait
+ * to be sent, and requests in work whose streams are gone. Over: GOAWAY(ENHANCE_YOUR_CALM) and close. SETTINGS_NO_RFC7540_PRIORITIES is not
+ * sent: nghttp2 1.52 would then let the oldest stream starve the others of its connection. */
 #include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -22,12 +22,8 @@
 #define CONNECTION_WINDOW (16 << 20)
 #define MAX_STREAMS 1000                    /* a KCL worker holds a stream per shard on one connection */
 #define OUTQ_HARD (OUTQ_HIGH + (64u << 10)) /* acknowledgements that nobody reads stop here; then nghttp2's own cap ends the session */
-#define RESETS_BURST 50                     /* RST_STREAM that we send, and per second: an honest client earns next to none */
-#define RESETS_RATE 5
-#define IDLE_FRAMES_BURST 1000 /* per 10 s */
-#define IDLE_FRAMES_RATE 100
-#define PINGS_BURST 200 /* Java sends one in 5 s */
-#define PINGS_RATE 20
+#define QUEUE_MAX (2 * MAX_STREAMS)         /* frames that wait to be sent: an answer's head and a window for each stream */
+#define GHOSTS_MAX MAX_STREAMS              /* a client may leave as many requests in work behind as it may have */
 
 static pthread_once_t callbacks_once = PTHREAD_ONCE_INIT;
 static nghttp2_session_callbacks *callbacks; /* read-only once made */
@@ -36,37 +32,30 @@ static struct h2_stream *stream_of(nghttp2_session *session, int32_t id) { retur
 
 /* ---- Frames from the client ---- */
 
-static int spend(struct h2 *h2, struct bucket *bucket)
+/* HEADERS or DATA on a stream that is over. nghttp2 would pass over them, since it keeps no closed streams for us; after a reset of ours
+ * they may rightly be on their way, before the first one they are an error of the client. */
+static bool check_closed(struct h2 *h2, const nghttp2_frame_hd *hd)
 {
-	return bucket_take(bucket, 1, worker_now_ns(h2->conn->worker)) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
-}
-
-/* Frames that cost us and bring nothing: empty DATA, PRIORITY, SETTINGS, unknown types. */
-static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
-{
-	struct h2 *h2 = arg;
-	(void)session;
-	switch (hd->type) {
-	case NGHTTP2_DATA:
-		return hd->length == 0 && !(hd->flags & NGHTTP2_FLAG_END_STREAM) ? spend(h2, &h2->idle_frames) : 0;
-	case NGHTTP2_HEADERS:
-	case NGHTTP2_RST_STREAM:
-	case NGHTTP2_GOAWAY:
-	case NGHTTP2_WINDOW_UPDATE:
-		return 0;
-	case NGHTTP2_PING:
-		return hd->flags & NGHTTP2_FLAG_ACK ? 0 : spend(h2, &h2->pings);
-	default:
-		return spend(h2, &h2->idle_frames);
-	}
+	if (hd->stream_id % 2 == 0 || hd->stream_id > nghttp2_session_get_last_proc_stream_id(h2->session) ||
+	    nghttp2_session_find_stream(h2->session, hd->stream_id))
+		return true;
+	if (h2->reset)
+		return h2_guard_nothing(&h2->guard);
+	nghttp2_session_terminate_session(h2->session, NGHTTP2_STREAM_CLOSED);
+	return false;
 }
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
 	struct h2 *h2 = arg;
 	h2->head_ns = worker_now_ns(h2->conn->worker);
-	if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
-		nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, h2_stream_new(h2, frame->hd.stream_id));
+	if (frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+		return 0;
+	if (h2->ghosts->n > GHOSTS_MAX) {
+		h2->guard.why = "requests left behind";
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	}
+	nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, h2_stream_new(h2, frame->hd.stream_id));
 	return 0;
 }
 
@@ -74,9 +63,30 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 		     size_t value_n, uint8_t flags, void *arg)
 {
 	struct h2_stream *stream = stream_of(session, frame->hd.stream_id);
-	(void)flags, (void)arg;
+	struct h2 *h2 = arg;
+	(void)flags;
+	if (!h2_guard_header(&h2->guard, name_n, value_n))
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	if (stream && stream->request && frame->headers.cat == NGHTTP2_HCAT_REQUEST) /* trailers are dropped */
 		h2_stream_header(stream, (struct str){(const char *)name, name_n}, (struct str){(const char *)value, value_n});
+	return 0;
+}
+
+/* nghttp2 drops a field that is malformed; it costs all the same. */
+static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n, const uint8_t *value,
+			     size_t value_n, uint8_t flags, void *arg)
+{
+	struct h2 *h2 = arg;
+	(void)session, (void)frame, (void)name, (void)value, (void)flags;
+	return h2_guard_header(&h2->guard, name_n, value_n) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+/* nghttp2 will reset the stream: what follows it is no error. */
+static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error, void *arg)
+{
+	struct h2 *h2 = arg;
+	(void)session, (void)frame, (void)error;
+	h2->reset = true;
 	return 0;
 }
 
@@ -91,6 +101,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 		return 0;
 	struct h2_stream *stream = stream_of(session, frame->hd.stream_id);
 	bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+	if (!headers && !end && frame->hd.length == frame->data.padlen && !h2_guard_nothing(&h2->guard))
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	if (!stream)
 		return 0;
 	if (end)
@@ -127,8 +139,12 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error_
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
 	struct h2 *h2 = arg;
-	if (frame->hd.type == NGHTTP2_RST_STREAM && !h2->conn->worker->stopping)
-		return spend(h2, &h2->resets);
+	if (frame->hd.type == NGHTTP2_RST_STREAM) {
+		/* CANCEL is ours alone: deadlines and shutdown, which can concern every stream of a client at once */
+		bool provoked = frame->rst_stream.error_code != NGHTTP2_CANCEL;
+		h2->reset = true;
+		return !provoked || h2_guard_reset(&h2->guard, worker_now_ns(h2->conn->worker)) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+	}
 	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
 		return 0;
 	struct h2_stream *stream = stream_of(session, frame->hd.stream_id);
@@ -143,9 +159,10 @@ static void make_callbacks(void)
 {
 	int rc = nghttp2_session_callbacks_new(&callbacks);
 	assert(rc == 0);
-	nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
 	nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
 	nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
+	nghttp2_session_callbacks_set_on_invalid_header_callback(callbacks, on_invalid_header);
+	nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);
 	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
@@ -162,7 +179,7 @@ static nghttp2_session *new_session(struct h2 *h2)
 		return NULL;
 	nghttp2_option_set_no_auto_window_update(option, 1);
 	nghttp2_option_set_max_outbound_ack(option, 100);
-	nghttp2_option_set_stream_reset_rate_limit(option, 200, 20);
+	nghttp2_option_set_stream_reset_rate_limit(option, 2 * MAX_STREAMS, 100); /* h2_guard.c is stricter, and says why */
 	nghttp2_option_set_max_continuations(option, 8);
 	nghttp2_option_set_no_closed_streams(option, 1);
 	if (nghttp2_session_server_new2(&session, callbacks, h2, option) != 0)
@@ -182,9 +199,8 @@ static void h2_begin(struct conn *conn)
 	uint64_t now_ns = worker_now_ns(conn->worker);
 	h2->conn = conn;
 	list_init(&h2->streams);
-	bucket_init(&h2->resets, RESETS_RATE, RESETS_BURST, now_ns);
-	bucket_init(&h2->idle_frames, IDLE_FRAMES_RATE, IDLE_FRAMES_BURST, now_ns);
-	bucket_init(&h2->pings, PINGS_RATE, PINGS_BURST, now_ns);
+	h2_guard_init(&h2->guard, now_ns);
+	h2->ghosts = ghosts_new();
 	conn->session = h2;
 	h2->session = new_session(h2);
 	if (!h2->session ||
@@ -196,6 +212,10 @@ static void h2_begin(struct conn *conn)
 
 static bool pull(struct h2 *h2)
 {
+	if (!h2->failed && nghttp2_session_get_outbound_queue_size(h2->session) > QUEUE_MAX) {
+		h2->guard.why = "frames that nobody takes";
+		return false;
+	}
 	while (h2->conn->outq.bytes < OUTQ_HARD) {
 		const uint8_t *p;
 		ssize_t n = nghttp2_session_mem_send(h2->session, &p);
@@ -217,13 +237,48 @@ static void free_streams(struct h2 *h2)
 static void fail(struct h2 *h2, int error)
 {
 	uint32_t code = NGHTTP2_PROTOCOL_ERROR;
+	if (h2->failed)
+		return;
+	h2->failed = true;
 	if (error == NGHTTP2_ERR_CALLBACK_FAILURE || error == NGHTTP2_ERR_FLOODED || error == NGHTTP2_ERR_TOO_MANY_SETTINGS ||
 	    error == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS)
 		code = NGHTTP2_ENHANCE_YOUR_CALM;
 	nghttp2_session_terminate_session(h2->session, code);
 	pull(h2);
 	free_streams(h2);
+	if (code == NGHTTP2_ENHANCE_YOUR_CALM)
+		conn_cut(h2->conn, h2->guard.why ? h2->guard.why : nghttp2_strerror(error));
 	conn_finish(h2->conn, true);
+}
+
+static bool feed(struct h2 *h2, const uint8_t *p, size_t n, int *error)
+{
+	ssize_t used = n ? nghttp2_session_mem_recv(h2->session, p, n) : 0;
+	if (used < 0)
+		*error = (int)used;
+	return used >= 0 && nghttp2_session_want_read(h2->session); /* once it is over it must not be fed */
+}
+
+/* nghttp2 gets what lies before a frame's head, then the frame is judged. Returns 0, or its error. */
+static int take_frames(struct h2 *h2, const uint8_t *p, size_t n)
+{
+	size_t at = 0, fed = 0;
+	int error = 0;
+	nghttp2_frame_hd hd;
+	while (h2_guard_next(&h2->guard, p, n, &at, &hd)) {
+		if (!h2_guard_frame(&h2->guard, &hd))
+			return NGHTTP2_ERR_FLOODED;
+		if (hd.type != NGHTTP2_DATA && hd.type != NGHTTP2_HEADERS)
+			continue;
+		size_t begin = at > H2_HEAD ? at - H2_HEAD : 0; /* a head's first bytes may have come, and been fed, before */
+		if (!feed(h2, p + fed, begin - fed, &error))
+			return error;
+		fed = begin;
+		if (!check_closed(h2, &hd))
+			return h2->guard.why ? NGHTTP2_ERR_FLOODED : NGHTTP2_ERR_STREAM_CLOSED;
+	}
+	feed(h2, p + fed, n - fed, &error);
+	return error;
 }
 
 static void h2_input(struct conn *conn, const uint8_t *p, size_t n)
@@ -231,9 +286,10 @@ static void h2_input(struct conn *conn, const uint8_t *p, size_t n)
 	struct h2 *h2 = conn->session;
 	if (conn->dead || conn->closing || !nghttp2_session_want_read(h2->session))
 		return;
-	ssize_t used = nghttp2_session_mem_recv(h2->session, p, n);
-	if (used < 0)
-		fail(h2, (int)used);
+	h2->guard.now_ns = worker_now_ns(conn->worker);
+	int error = take_frames(h2, p, n);
+	if (error)
+		fail(h2, error);
 	conn_dirty(conn); /* acknowledgements, windows, answers */
 }
 
@@ -256,6 +312,7 @@ static void h2_free(struct conn *conn)
 {
 	struct h2 *h2 = conn->session;
 	free_streams(h2);
+	ghosts_leave(h2->ghosts);
 	nghttp2_session_del(h2->session);
 	free(h2);
 }
@@ -268,8 +325,7 @@ static bool h2_streaming(const struct conn *conn) { return ((const struct h2 *)c
 
 static void sweep_body(struct h2_stream *stream, uint64_t now_ns)
 {
-	uint64_t allowed = BODY_NS + stream->request->body_len / BODY_RATE * SECOND_NS;
-	if (now_ns - stream->since_ns > allowed)
+	if (conn_late(stream->h2->conn, now_ns - stream->since_ns, BODY_NS))
 		h2_stream_refuse(stream, 408);
 	else if (stream->unconsumed && request_room())
 		h2_stream_give_back(stream);
@@ -283,7 +339,8 @@ static void sweep_output(struct h2_stream *stream, uint64_t now_ns)
 {
 	if (stream->streaming && stream->request->sub.state != SUB_CLOSING)
 		stream->since_ns = now_ns;
-	if (now_ns - stream->since_ns <= (stream->streaming ? CLOSING_NS : STALL_NS))
+	uint64_t waited_ns = now_ns - stream->since_ns;
+	if (stream->streaming ? waited_ns <= CLOSING_NS : !conn_late(stream->h2->conn, waited_ns, STALL_NS))
 		return;
 	nghttp2_submit_rst_stream(stream->h2->session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_CANCEL);
 	conn_dirty(stream->h2->conn);
@@ -292,8 +349,9 @@ static void sweep_output(struct h2_stream *stream, uint64_t now_ns)
 static void h2_sweep(struct conn *conn, uint64_t now_ns)
 {
 	struct h2 *h2 = conn->session;
-	bool late = !h2->greeted && now_ns - conn->since_ns > PREFACE_NS;
-	if (late || (h2->head_ns && now_ns - h2->head_ns > HEAD_NS)) {
+	bool late = !h2->greeted && conn_late(conn, now_ns - conn->since_ns, PREFACE_NS);
+	if (late || (h2->head_ns && conn_late(conn, now_ns - h2->head_ns, HEAD_NS))) {
+		h2->guard.why = "a head that does not end";
 		fail(h2, NGHTTP2_ERR_FLOODED);
 		return;
 	}

@@ -1,11 +1,13 @@
 /* main.c: the program: opens everything in order, accepts, and closes everything in the other order.
  *
- * Thread: main. It makes all others, with SIGTERM and SIGINT blocked, which therefore reach only it.
+ * Thread: main. It makes all others, with SIGTERM and SIGINT (with --credentials SIGHUP too) blocked, which therefore reach only
+ * it.
  *
  * Happy path:
  * - options, the address, the data directory with its lock and catalogue, a certificate
  * - the store, and in it every stream's log, recovered before anybody can ask for it
  * - workers; the control thread, which mails each worker its first catalogue; then, and only then, the port is listened on
+ * - SIGHUP: the credentials are read anew and mailed to every worker
  * - a signal: no more connections; workers finish what they have (GOAWAY, END_STREAM, at most 5 s); control ends once the store has
  *   answered it; lanes drain, readers and syncers join; what the store still mailed to workers is run; all is freed; exit 0
  *
@@ -13,6 +15,7 @@
  *
  * Failure modes:
  * - anything that cannot be opened: one line on stderr with what, why and what to do; what was opened is closed; exit 1
+ * - credentials that cannot be read anew: said in the log, the keys of before stay in force
  * - damage in a log: said in the log; that stream is read-only, all else is served
  * - the log of a stream is poisoned (a failed write or sync): nothing may be accepted any more that might not be kept. The process says so
  *   and exits 1 after 200 ms, in which waiting producers get their 500; the next start reads what is really on the disk
@@ -35,7 +38,10 @@
 #include "penstock/slog.h"
 #include "server/acceptor.h"
 #include "server/certificate.h"
+#include "server/keys.h"
 #include "server/options.h"
+#include "server/peers.h"
+#include "server/rates.h"
 #include "server/worker.h"
 
 #define FILES_BESIDE_CONNECTIONS 512 /* segments, SQLite, eventfds and what reads are open on */
@@ -53,13 +59,16 @@ struct program {
 
 /* ---- The process ---- */
 
-static void set_signals(void)
+/* SIGHUP stays what it is for a program in a terminal, unless there is something to read anew. */
+static void set_signals(bool hangup)
 {
 	sigset_t signals;
 
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
+	if (hangup)
+		sigaddset(&signals, SIGHUP);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 	signal(SIGPIPE, SIG_IGN); /* a client that left is an error of write() */
 }
@@ -180,6 +189,43 @@ static enum status open_store(struct program *program, char **why)
 	return status;
 }
 
+/* ---- Credentials ---- */
+
+/* A request that is sent after this line is in the log is judged by the new keys: mail goes before sockets. */
+static void say_keys(const char *path, const struct keys *keys)
+{
+	slog(SLOG_INFO, "credentials_loaded", "file=\"%s\" profiles=%u", path, keys->n);
+}
+
+static enum status open_keys(struct program *program, char **why)
+{
+	const char *path = program->options.credentials;
+	enum status status = path ? keys_load(path, &program->server.keys, why) : STATUS_OK;
+
+	if (path && !status)
+		say_keys(path, program->server.keys);
+	return status;
+}
+
+static void on_hangup(void *arg)
+{
+	struct program *program = arg;
+	const char *path = program->options.credentials;
+	struct keys *keys;
+	char *why = NULL;
+
+	if (keys_load(path, &keys, &why)) {
+		slog(SLOG_ERROR, "credentials_kept",
+		     "why=\"%s\" advice=\"the keys of before stay in force; mend the file, send SIGHUP again\"", why);
+		free(why);
+		return;
+	}
+	for (unsigned i = 0; i < program->server.n_workers; i++)
+		worker_set_keys(&program->server.workers[i], keys_ref(keys));
+	say_keys(path, keys);
+	keys_unref(keys);
+}
+
 /* ---- Start ---- */
 
 static enum status open_catalogue(struct program *program, char **why)
@@ -228,6 +274,8 @@ static enum status start(struct program *program, char **why)
 	enum status status;
 
 	server->options = options;
+	server->rates = rates_new(&options->limits);
+	server->peers = peers_new(options->connections_per_address);
 	snprintf(server->region, sizeof(server->region), "%s", options->region);
 	snprintf(server->account, sizeof(server->account), "%s", options->account);
 	if (options->fsync_delay_us)
@@ -235,6 +283,8 @@ static enum status start(struct program *program, char **why)
 	server->io = program->slow ? program->slow : io_posix();
 	server->started_ns = io_mono_ns(server->io);
 	status = acceptor_open(&program->acceptor, options->listen, why);
+	if (!status)
+		status = open_keys(program, why);
 	if (!status)
 		status = open_catalogue(program, why);
 	if (!status)
@@ -248,16 +298,32 @@ static enum status start(struct program *program, char **why)
 	return status;
 }
 
+static const char *limits_in_words(const struct limits *limits)
+{
+	static const struct limits aws = LIMITS_AWS, off = LIMITS_OFF;
+
+	if (memcmp(limits, &aws, sizeof(aws)) == 0)
+		return "aws";
+	return memcmp(limits, &off, sizeof(off)) == 0 ? "off" : "mixed"; /* /state has them all */
+}
+
+static const char *signatures_in_words(const struct options *options)
+{
+	if (options->credentials)
+		return "verified";
+	return options->insecure_listen ? "accepted" : "accepted, so only loopback is bound";
+}
+
 static void say_started(const struct program *program)
 {
 	const struct options *options = &program->options;
 
 	slog(SLOG_INFO, "started",
 	     "version=%s nghttp2=%s openssl=%s libevent=%s sqlite=%s listen=%s data_dir=\"%s\" workers=%u limits=%s "
-	     "note=\"any well-formed signature is accepted, so only loopback is bound\"",
+	     "signatures=\"%s\"",
 	     PENSTOCK_VERSION, nghttp2_version(0)->version_str, OpenSSL_version(OPENSSL_VERSION_STRING), event_get_version(),
-	     sqlite3_libversion(), program->acceptor.address, options->data_dir, options->workers,
-	     options->limits.write_records ? "aws" : "off");
+	     sqlite3_libversion(), program->acceptor.address, options->data_dir, options->workers, limits_in_words(&options->limits),
+	     signatures_in_words(options));
 	if (options->print_ready) {
 		printf("listening %s\n", program->acceptor.address);
 		fflush(stdout);
@@ -286,6 +352,9 @@ static void stop(struct program *program)
 	if (server->store)
 		store_free(server->store);
 	control_free(server->control);
+	rates_free(server->rates);
+	peers_free(server->peers);
+	keys_unref(server->keys);
 	SSL_CTX_free(server->tls);
 	if (program->slow)
 		io_slow_free(program->slow);
@@ -310,7 +379,8 @@ int main(int argc, char **argv)
 	if (code)
 		return code == 1 ? 0 : code;
 	slog_set_level(program.options.log_level);
-	set_signals();
+	slog_set_format(program.options.log_format);
+	set_signals(program.options.credentials);
 	set_malloc();
 	raise_files(program.options.max_connections);
 	if (start(&program, &why)) {
@@ -319,6 +389,8 @@ int main(int argc, char **argv)
 		stop(&program);
 		return 1;
 	}
+	if (program.options.credentials)
+		acceptor_on_hangup(&program.acceptor, on_hangup, &program);
 	say_started(&program);
 	if (acceptor_run(&program.acceptor, &program.server) == ACCEPTOR_ALARMED) {
 		usleep(POISON_GRACE_US);

@@ -21,6 +21,10 @@ void ops_stream_list(struct request *request);
 
 void ops_shards_list(struct request *request);
 
+void ops_reshard_split(struct request *request);
+void ops_reshard_merge(struct request *request);
+void ops_reshard_update_count(struct request *request);
+
 void ops_put_record(struct request *request);
 void ops_put_records(struct request *request);
 
@@ -44,6 +48,9 @@ bool ops_shards_write_children(struct writer *w, const struct stream_info *strea
 int64_t ops_shards_horizon(const struct stream_info *stream, int64_t now_ms);
 /* Not expired: open, or closed at or after the horizon. */
 bool ops_shards_kept(const struct shard_info *shard, int64_t horizon_ms);
+
+/* AWS's text for more open shards than the account may have. */
+void ops_stream_fail_shard_limit(struct request *request, int64_t have, int64_t limit, int64_t would);
 
 /* NextToken of a listing; false: answered. */
 struct page;

@@ -11,6 +11,7 @@
 #include <inttypes.h>
 
 #include "server/ops.h"
+#include "server/rates.h"
 #include "server/resolve.h"
 #include "server/token.h"
 #include "server/worker.h"
@@ -76,6 +77,12 @@ static void fail_change(struct request *request, const struct change *change)
 			     " under account %s. Limit: %" PRId64 ".",
 			     STR_ARG(change->stream), server->account, change->limit);
 		break;
+	case CAUSE_CREATING_LIMIT: /* our text, after that of streams */
+		request_fail(request, STATUS_LIMIT_EXCEEDED,
+			     "This request would exceed the limit on the number of consumers that can simultaneously be in CREATING for "
+			     "the account %s. Limit: %" PRId64 ".",
+			     server->account, change->limit);
+		break;
 	case CAUSE_NOT_ACTIVE:
 		fail_not_active(request, change);
 		break;
@@ -117,7 +124,7 @@ void ops_consumer_register(struct request *request)
 {
 	const struct register_stream_consumer_input *input = request->input;
 	const struct stream_info *stream = resolve_stream(request, (struct str){NULL, 0}, input->stream_arn);
-	if (stream == NULL)
+	if (stream == NULL || !rates_pass(request, stream->id, str_of(stream->name)))
 		return;
 	change_send(request, change_new(request, CHANGE_REGISTER_CONSUMER, str_of(stream->name), input->consumer_name, on_registered));
 }
@@ -136,7 +143,7 @@ void ops_consumer_deregister(struct request *request)
 {
 	const struct stream_info *stream;
 	const struct consumer_info *consumer = resolve_consumer(request, request->input, &stream);
-	if (consumer == NULL)
+	if (consumer == NULL || !rates_pass(request, stream->id, str_of(stream->name)))
 		return;
 	change_send(request,
 		    change_new(request, CHANGE_DEREGISTER_CONSUMER, str_of(stream->name), str_of(consumer->name), on_deregistered));
@@ -148,7 +155,7 @@ void ops_consumer_describe(struct request *request)
 {
 	const struct stream_info *stream;
 	const struct consumer_info *consumer = resolve_consumer(request, request->input, &stream);
-	if (consumer == NULL)
+	if (consumer == NULL || !rates_pass(request, stream->id, str_of(stream->name)))
 		return;
 	struct str name = str_of(stream->name);
 	struct buf body = {0};
@@ -217,7 +224,7 @@ void ops_consumer_list(struct request *request)
 {
 	const struct list_stream_consumers_input *input = request->input;
 	const struct stream_info *stream = resolve_stream(request, (struct str){NULL, 0}, input->stream_arn);
-	if (stream == NULL)
+	if (stream == NULL || !rates_pass(request, stream->id, str_of(stream->name)))
 		return;
 	struct page page;
 	struct str after = {NULL, 0};

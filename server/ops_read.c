@@ -92,6 +92,7 @@ static void locate_send(struct request *request, const struct stream_info *strea
 	call->locate.stream = stream->id;
 	call->locate.shard = shard;
 	call->locate.position = position;
+	call->locate.limited = true;
 	store_locate(worker->server->store, &worker->outbox, &call->locate);
 }
 

@@ -12,6 +12,7 @@
 #include <inttypes.h>
 
 #include "server/ops.h"
+#include "server/rates.h"
 #include "server/resolve.h"
 #include "server/token.h"
 #include "server/worker.h"
@@ -354,7 +355,7 @@ void ops_shards_list(struct request *request)
 	int64_t now_ms = io_wall_ms(request->worker->server->io);
 	struct listing listing = {0};
 	bool good = str_present(input->next_token) ? list_continue(request, input, &listing) : list_start(request, input, &listing, now_ms);
-	if (!good)
+	if (!good || !rates_pass(request, listing.stream->id, str_of(listing.stream->name)))
 		return;
 	listing.horizon_ms = ops_shards_horizon(listing.stream, now_ms);
 	listing.limit = input->max_results.has && input->max_results.v < LIST_SHARDS_MAX ? (uint32_t)input->max_results.v : LIST_SHARDS_MAX;

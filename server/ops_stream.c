@@ -11,6 +11,7 @@
 #include <inttypes.h>
 
 #include "server/ops.h"
+#include "server/rates.h"
 #include "server/resolve.h"
 #include "server/token.h"
 #include "server/worker.h"
@@ -28,7 +29,7 @@ struct stream_change {
 	struct change change;
 };
 
-static void fail_shard_limit(struct request *request, int64_t have, int64_t limit, int64_t would)
+void ops_stream_fail_shard_limit(struct request *request, int64_t have, int64_t limit, int64_t would)
 {
 	const struct server *server = request->worker->server;
 	request_fail(
@@ -72,7 +73,7 @@ static void fail_change(struct request *request, const struct change *change)
 		resolve_fail_stream(request, change->stream);
 		break;
 	case CAUSE_SHARD_LIMIT:
-		fail_shard_limit(request, change->have, change->limit, change->would);
+		ops_stream_fail_shard_limit(request, change->have, change->limit, change->would);
 		break;
 	case CAUSE_CHANGING_LIMIT: /* two spaces, as AWS has it; Terraform looks for the words behind them */
 		request_fail(request, STATUS_LIMIT_EXCEEDED,
@@ -135,6 +136,8 @@ static bool create_mode(struct request *request, const struct create_stream_inpu
 void ops_stream_create(struct request *request)
 {
 	const struct create_stream_input *input = request->input;
+	if (!rates_pass(request, 0, input->stream_name))
+		return;
 	struct change *change = change_new(request, CHANGE_CREATE_STREAM, input->stream_name);
 	if (catalogue_stream(request->worker->catalogue, input->stream_name)) {
 		change->cause = CAUSE_EXISTS; /* before all that follows, as on AWS */
@@ -149,7 +152,7 @@ void ops_stream_create(struct request *request)
 		return;
 	}
 	if (change->shards > SHARDS_MAX) {
-		fail_shard_limit(request, 0, SHARDS_MAX, change->shards);
+		ops_stream_fail_shard_limit(request, 0, SHARDS_MAX, change->shards);
 		return;
 	}
 	change->max_record_kib = input->max_record_size_kib.has ? (int32_t)input->max_record_size_kib.v : RECORD_KIB_DEFAULT;
@@ -160,7 +163,7 @@ void ops_stream_delete(struct request *request)
 {
 	const struct delete_stream_input *input = request->input;
 	struct str name;
-	if (!resolve_name(request, input->stream_name, input->stream_arn, &name))
+	if (!resolve_name(request, input->stream_name, input->stream_arn, &name) || !rates_pass(request, 0, name))
 		return;
 	struct change *change = change_new(request, CHANGE_DELETE_STREAM, name);
 	change->enforce_consumer_deletion = input->enforce_consumer_deletion.has && input->enforce_consumer_deletion.v;
@@ -228,7 +231,7 @@ void ops_stream_describe(struct request *request)
 {
 	const struct describe_stream_input *input = request->input;
 	const struct stream_info *stream = resolve_stream(request, input->stream_name, input->stream_arn);
-	if (stream == NULL)
+	if (stream == NULL || !rates_pass(request, stream->id, str_of(stream->name)))
 		return;
 	struct buf body = {0};
 	struct writer w;
@@ -247,7 +250,7 @@ void ops_stream_summary(struct request *request)
 {
 	const struct describe_stream_summary_input *input = request->input;
 	const struct stream_info *stream = resolve_stream(request, input->stream_name, input->stream_arn);
-	if (stream == NULL)
+	if (stream == NULL || !rates_pass(request, stream->id, str_of(stream->name)))
 		return;
 	struct buf body = {0};
 	struct writer w;
@@ -330,6 +333,8 @@ void ops_stream_list(struct request *request)
 			return;
 		after = str_of(page.name);
 	}
+	if (!rates_pass(request, 0, (struct str){NULL, 0}))
+		return;
 	uint32_t first = streams_after(catalogue, after), left = catalogue->n_streams - first;
 	uint32_t limit = input->limit.has && input->limit.v < LIST_STREAMS_MAX ? (uint32_t)input->limit.v : LIST_STREAMS_MAX;
 	list_answer(request, catalogue->streams + first, left < limit ? left : limit, left > limit);

@@ -7,8 +7,9 @@
  * - on_joined: 200 and the stream begins; the transport pulls from here on. The events are JSON, whatever the request was (R11);
  * - on_ready, on_probe: passed on to the transport.
  *
- * Fails: another subscription began less than 5 s ago (ResourceInUse); stream or shard went away in between (ResourceNotFound). A client
- * that leaves while joining: the transport stops the subscription and frees the request, and no call comes here any more. */
+ * Fails: more than a call a second (LimitExceeded); another subscription began less than 5 s ago (ResourceInUse); stream or shard went away
+ * in between (ResourceNotFound). A client that leaves while joining: the transport stops the subscription and frees the request, and no
+ * call comes here any more. */
 #include <assert.h>
 #include <inttypes.h>
 
@@ -30,6 +31,9 @@ static void fail_joined(struct request *request, enum status status)
 	if (status == STATUS_IN_USE)
 		request_fail(request, status, "Another active subscription exists for this consumer: %s:" STR_FMT ":%s:" STR_FMT,
 			     request->worker->server->account, STR_ARG(arn.stream), shard, STR_ARG(arn.consumer));
+	else if (status == STATUS_LIMIT_EXCEEDED) /* our text */
+		request_fail(request, status, "Rate exceeded for consumer " STR_FMT " on shard %s in stream " STR_FMT " under account %s.",
+			     STR_ARG(arn.consumer), shard, STR_ARG(arn.stream), request->worker->server->account);
 	else if (status == STATUS_NOT_FOUND)
 		resolve_fail_shard(request, request->sub.shard.shard, arn.stream);
 	else if (status == STATUS_CLOSING)

@@ -3,10 +3,10 @@
  * Thread: main, before any other runs. Strings in the result are argv's own.
  *
  * Happy path:
- * - defaults, then each option in order (a later one wins), then what concerns several of them
+ * - defaults, then each option in order (a later one wins), then what --config has and the command line has not, then what concerns several
  *
- * Failure modes: one line on stderr that names the option, what it wants and what it got; exit status 2. */
-#include "server/options.h"
+ * Failure modes: one line on stderr that names the option (and the file), what it wants and what it got; exit status 2. */
+#include "server/options_rules.h"
 
 #include <arpa/inet.h>
 #include <getopt.h>
@@ -25,20 +25,37 @@ static const char usage[] = "Usage: penstock [OPTION]...\n"
 			    "\n"
 			    "Where\n"
 			    "  --data-dir DIR            where all is kept; made if missing [penstock-data]\n"
-			    "  --listen ADDR:PORT        loopback; port 0 takes any free one [127.0.0.1:4567]\n"
+			    "  --listen ADDR:PORT        port 0 takes any free one; beyond loopback it\n"
+			    "                            wants --credentials [127.0.0.1:4567]\n"
 			    "  --tls-cert FILE           certificate chain, PEM; without it one is made in\n"
 			    "                            DIR/tls; clients may trust its ca.pem\n"
 			    "  --tls-key FILE            its private key, PEM\n"
 			    "  --region NAME             the region in ARNs [us-east-1]\n"
 			    "  --account ID              the account in ARNs, 12 digits [000000000000]\n"
 			    "\n"
+			    "Who\n"
+			    "  --credentials FILE        verify every signature with the keys of this\n"
+			    "                            file, which has the form of ~/.aws/credentials and\n"
+			    "                            which only its owner may read: a [profile] has\n"
+			    "                            aws_access_key_id, aws_secret_access_key, and as\n"
+			    "                            you like aws_session_token and account_id; read\n"
+			    "                            anew on SIGHUP\n"
+			    "  --insecure-listen yes-without-signatures\n"
+			    "                            serve more than loopback without --credentials:\n"
+			    "                            who reaches the port may read and write all\n"
+			    "\n"
 			    "How much\n"
 			    "  --limits aws|off          enforce AWS's limits, or none [aws]\n"
+			    "  --limit NAME=VALUE        one of them by itself, 0 lifts it; the names stand\n"
+			    "                            below; may be repeated\n"
 			    "  --workers N               event loops, 1 to 16 [one per core, at most 4]\n"
 			    "  --lanes N                 lanes that order and store, 1 to 8 [1]\n"
 			    "  --syncers N               threads that write and sync, 1 to 8 [2]\n"
 			    "  --readers N               threads that read the log, 1 to 8 [2]\n"
 			    "  --max-connections N       at once, over all workers [20000]\n"
+			    "  --max-connections-per-address N\n"
+			    "                            of them; IPv6: of one /64 [2000; loopback is not\n"
+			    "                            counted unless this is given]\n"
 			    "\n"
 			    "How long\n"
 			    "  --transition-ms N         how long CREATING and DELETING last [20]\n"
@@ -48,30 +65,25 @@ static const char usage[] = "Usage: penstock [OPTION]...\n"
 			    "                            is closed [300]\n"
 			    "\n"
 			    "And\n"
+			    "  --config FILE             a JSON object of these options, - or _ alike; the\n"
+			    "                            command line wins\n"
+			    "  --log-format text|json    key=value pairs, or a JSON object a line [text]\n"
 			    "  --log-level LEVEL         error, warn, info or debug [info]\n"
 			    "  --print-ready             print `listening ADDR:PORT` on stdout once it serves\n"
 			    "  --test-sync-delay-us N    add so much to each sync of the disk: for tests [0]\n"
 			    "  --help                    this\n"
 			    "  --version                 the version\n"
 			    "\n"
-			    "Signatures are not verified yet: any well-formed one is accepted. Therefore only\n"
-			    "loopback addresses are served.\n";
-
-enum option_kind { TAKE_STRING, TAKE_UNSIGNED, TAKE_UINT64, TAKE_FLAG, TAKE_LIMITS, TAKE_LEVEL, SHOW_HELP, SHOW_VERSION };
-
-struct option_rule {
-	const char *name;
-	enum option_kind kind;
-	size_t at;            /* of the field in struct options */
-	uint64_t least, most; /* numbers */
-	/* strings: is it well-formed? `wants` says what it should be */
-	bool (*check)(const char *value);
-	const char *wants;
-};
+			    "Without --credentials any well-formed signature is accepted; therefore only\n"
+			    "loopback addresses are served. With it each request is verified; GET /healthz,\n"
+			    "/metrics and /state, and CORS preflights, are answered to anybody. Who has seen\n"
+			    "a signed request can send it again for 5 minutes: use TLS where others listen.\n";
 
 /* ---- What values must look like ---- */
 
 static bool is_anything(const char *value) { return value[0] != '\0'; }
+
+static bool is_insecure(const char *value) { return strcmp(value, "yes-without-signatures") == 0; }
 
 static bool is_region(const char *value)
 {
@@ -147,6 +159,7 @@ static bool is_loopback(const char *listen)
 
 #define HOUR_MS UINT64_C(3600000)
 #define DAY_S UINT64_C(86400)
+#define LIMIT_MOST UINT64_C(1000000000000000) /* what a day of it counts still fits in 63 bits */
 #define FIELD(name) offsetof(struct options, name)
 #define NUMBER(option, kind, field, least, most)                    \
 	{                                                           \
@@ -162,25 +175,38 @@ static const struct option_rule rules[] = {
 	STRING("listen", listen, is_address, "ADDR:PORT, such as 127.0.0.1:4567 or [::1]:4567"),
 	STRING("tls-cert", tls_cert, is_anything, "a PEM file"),
 	STRING("tls-key", tls_key, is_anything, "a PEM file"),
+	STRING("credentials", credentials, is_anything, "a file"),
+	STRING("insecure-listen", insecure_listen, is_insecure, "the words yes-without-signatures"),
 	STRING("region", region, is_region, "1 to 32 of a-z, 0-9 and -"),
 	STRING("account", account, is_account, "12 digits"),
 	{"limits", TAKE_LIMITS, FIELD(limits), 0, 0, NULL, "aws or off"},
+	{"limit", TAKE_LIMIT, 0, 0, LIMIT_MOST, NULL, "NAME=VALUE"},
 	NUMBER("workers", TAKE_UNSIGNED, workers, 1, 16),
 	NUMBER("lanes", TAKE_UNSIGNED, lanes, 1, 8),
 	NUMBER("syncers", TAKE_UNSIGNED, syncers, 1, 8),
 	NUMBER("readers", TAKE_UNSIGNED, readers, 1, 8),
 	NUMBER("max-connections", TAKE_UNSIGNED, max_connections, 1, 1000000),
+	NUMBER("max-connections-per-address", TAKE_UNSIGNED, connections_per_address, 1, 1000000),
 	NUMBER("transition-ms", TAKE_UINT64, transition_ms, 0, HOUR_MS),
 	NUMBER("subscription-seconds", TAKE_UINT64, subscription_s, 1, DAY_S),
 	NUMBER("heartbeat-ms", TAKE_UINT64, heartbeat_ms, 1, HOUR_MS),
 	NUMBER("idle-seconds", TAKE_UINT64, idle_s, 1, DAY_S),
 	NUMBER("test-sync-delay-us", TAKE_UINT64, fsync_delay_us, 0, 10000000),
+	STRING("config", config, is_anything, "a JSON file"),
+	{"log-format", TAKE_FORMAT, FIELD(log_format), 0, 0, NULL, "text or json"},
 	{"log-level", TAKE_LEVEL, FIELD(log_level), 0, 0, NULL, "error, warn, info or debug"},
 	{"print-ready", TAKE_FLAG, FIELD(print_ready), 0, 0, NULL, NULL},
 	{"help", SHOW_HELP, 0, 0, 0, NULL, NULL},
 	{"version", SHOW_VERSION, 0, 0, 0, NULL, NULL},
 };
 #define RULES (sizeof(rules) / sizeof(rules[0]))
+_Static_assert(RULES <= OPTIONS_MAX, "option_reader has a place for each");
+
+const struct option_rule *option_rules(size_t *n)
+{
+	*n = RULES;
+	return rules;
+}
 
 static bool takes_value(const struct option_rule *rule)
 {
@@ -189,13 +215,20 @@ static bool takes_value(const struct option_rule *rule)
 
 /* ---- Taking them ---- */
 
-static int refuse(const struct option_rule *rule, const char *value)
+/* "--workers", or "FILE: workers" */
+static void say_where(const struct option_reader *reader, const struct option_rule *rule)
 {
+	fprintf(stderr, "penstock: %s%s%s", reader->file ? reader->file : "", reader->file ? ": " : "--", rule->name);
+}
+
+static int refuse(const struct option_reader *reader, const struct option_rule *rule, const char *value)
+{
+	say_where(reader, rule);
 	if (rule->wants)
-		fprintf(stderr, "penstock: --%s wants %s, not \"%s\"\n", rule->name, rule->wants, value);
+		fprintf(stderr, " wants %s, not \"%s\"\n", rule->wants, value);
 	else
-		fprintf(stderr, "penstock: --%s wants %llu to %llu, not \"%s\"\n", rule->name, (unsigned long long)rule->least,
-			(unsigned long long)rule->most, value);
+		fprintf(stderr, " wants %llu to %llu, not \"%s\"\n", (unsigned long long)rule->least, (unsigned long long)rule->most,
+			value);
 	return 2;
 }
 
@@ -223,22 +256,80 @@ static bool take_limits(const char *value, struct limits *field)
 	return true;
 }
 
-static bool take_level(const char *value, enum slog_level *field)
+/* One of n names, by its number. */
+static bool take_name(const char *value, const char *const *names, unsigned n, unsigned *out)
 {
-	static const char *const names[] = {"error", "warn", "info", "debug"};
-
-	for (unsigned i = 0; i < 4; i++)
-		if (strcmp(value, names[i]) == 0) {
-			*field = (enum slog_level)i;
+	for (*out = 0; *out < n; ++*out)
+		if (strcmp(value, names[*out]) == 0)
 			return true;
-		}
 	return false;
 }
 
-/* 0, 1 or 2, as options_parse. */
-static int take(const struct option_rule *rule, const char *value, struct options *out)
+static bool take_level(const char *value, enum slog_level *field)
 {
-	void *field = (char *)out + rule->at;
+	static const char *const names[] = {"error", "warn", "info", "debug"};
+	unsigned which;
+	bool ok = take_name(value, names, 4, &which);
+
+	*field = (enum slog_level)which;
+	return ok;
+}
+
+static bool take_format(const char *value, enum slog_format *field)
+{
+	static const char *const names[] = {"text", "json"};
+	unsigned which;
+	bool ok = take_name(value, names, 2, &which);
+
+	*field = (enum slog_format)which;
+	return ok;
+}
+
+/* NAME=VALUE; 0 or 2. */
+static int take_limit(struct option_reader *reader, const struct option_rule *rule, const char *value)
+{
+	enum option_source source = reader->file ? FROM_FILE : FROM_COMMAND_LINE;
+	const char *equals = strchr(value, '=');
+	uint64_t number;
+	enum limit limit;
+
+	if (!equals)
+		return refuse(reader, rule, value);
+	limit = limit_find(value, (size_t)(equals - value));
+	if (limit == LIMIT_COUNT) {
+		say_where(reader, rule);
+		fprintf(stderr, " knows no \"%.*s\"; --help lists the names\n", (int)(equals - value), value);
+		return 2;
+	}
+	if (!parse_number(equals + 1, &number) || number > LIMIT_MOST) {
+		say_where(reader, rule);
+		fprintf(stderr, " %s wants 0 to %llu, not \"%s\"\n", limit_name(limit), (unsigned long long)LIMIT_MOST, equals + 1);
+		return 2;
+	}
+	if (reader->file && reader->limit_from[limit] == FROM_COMMAND_LINE)
+		return 0;
+	limit_set(&reader->limits, limit, (int64_t)number);
+	reader->limit_from[limit] = source;
+	return 0;
+}
+
+static void show_help(void)
+{
+	static const struct limits aws = LIMITS_AWS;
+
+	fputs(usage, stdout);
+	fputs("\nThe limits, as AWS has them; those on calls and bytes are per second\n", stdout);
+	for (unsigned i = 0; i < LIMIT_COUNT; i++)
+		printf("  %-26s %8lld  %s\n", limit_name((enum limit)i), (long long)limit_get(&aws, (enum limit)i),
+		       limit_what((enum limit)i));
+}
+
+int option_take(struct option_reader *reader, const struct option_rule *rule, const char *value)
+{
+	struct options beaten; /* what the command line has said already is looked at, and falls away */
+	enum option_source *from = &reader->from[rule - rules];
+	bool wins = !reader->file || *from != FROM_COMMAND_LINE;
+	void *field = (char *)(wins ? reader->out : &beaten) + rule->at;
 	bool ok = true;
 
 	switch (rule->kind) {
@@ -253,29 +344,36 @@ static int take(const struct option_rule *rule, const char *value, struct option
 	case TAKE_LIMITS:
 		ok = take_limits(value, field);
 		break;
+	case TAKE_LIMIT:
+		return take_limit(reader, rule, value);
 	case TAKE_LEVEL:
 		ok = take_level(value, field);
+		break;
+	case TAKE_FORMAT:
+		ok = take_format(value, field);
 		break;
 	case TAKE_FLAG:
 		*(bool *)field = true;
 		break;
 	case SHOW_HELP:
-		fputs(usage, stdout);
+		show_help();
 		return 1;
 	case SHOW_VERSION:
 		puts("penstock " PENSTOCK_VERSION);
 		return 1;
 	}
-	return ok ? 0 : refuse(rule, value);
+	if (wins)
+		*from = reader->file ? FROM_FILE : FROM_COMMAND_LINE;
+	return ok ? 0 : refuse(reader, rule, value);
 }
 
 /* What concerns more than one option, or is well-formed and still not served. */
 static int check_all(const struct options *options)
 {
-	if (!is_loopback(options->listen)) {
+	if (!is_loopback(options->listen) && !options->credentials && !options->insecure_listen) {
 		fprintf(stderr,
-			"penstock: --listen %s is no loopback address: signatures are not verified yet, so that anybody who reaches the "
-			"port could read and write everything; use 127.0.0.1 or [::1]\n",
+			"penstock: --listen %s is no loopback address: without --credentials anybody who reaches the port could read and "
+			"write everything; give --credentials FILE, or use 127.0.0.1 or [::1]\n",
 			options->listen);
 		return 2;
 	}
@@ -316,14 +414,21 @@ static struct options defaults(void)
 	};
 }
 
-int options_parse(int argc, char **argv, struct options *out)
+/* --limits is the ground, whatever the order; what --limit said stands on it. */
+static void set_limits(const struct option_reader *reader)
+{
+	for (unsigned i = 0; i < LIMIT_COUNT; i++)
+		if (reader->limit_from[i] != FROM_DEFAULTS)
+			limit_set(&reader->out->limits, (enum limit)i, limit_get(&reader->limits, (enum limit)i));
+}
+
+static int read_command_line(struct option_reader *reader, int argc, char **argv)
 {
 	struct option table[RULES + 1] = {0};
 	int at, which, code;
 
 	for (size_t i = 0; i < RULES; i++)
 		table[i] = (struct option){rules[i].name, takes_value(&rules[i]) ? required_argument : no_argument, NULL, (int)i};
-	*out = defaults();
 	opterr = 0;
 	optind = 0; /* begin anew: tests call this more than once */
 	/* '+': no permutation, so that argv[at] is what is looked at; ':': the messages are ours. */
@@ -335,7 +440,7 @@ int options_parse(int argc, char **argv, struct options *out)
 				argv[at]);
 			return 2;
 		}
-		code = take(&rules[which], optarg, out);
+		code = option_take(reader, &rules[which], optarg);
 		if (code)
 			return code;
 	}
@@ -343,5 +448,20 @@ int options_parse(int argc, char **argv, struct options *out)
 		fprintf(stderr, "penstock: what is \"%s\"? Everything is an option; --help lists them\n", argv[optind]);
 		return 2;
 	}
+	return 0;
+}
+
+int options_parse(int argc, char **argv, struct options *out)
+{
+	struct option_reader reader = {.out = out};
+	int code;
+
+	*out = defaults();
+	code = read_command_line(&reader, argc, argv);
+	if (!code && out->config)
+		code = options_read_file(&reader, out->config);
+	if (code)
+		return code;
+	set_limits(&reader);
 	return check_all(out);
 }

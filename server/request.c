@@ -82,13 +82,47 @@ static void drop_body(struct request *request)
 	request->body_len = request->body_cap = 0;
 }
 
+struct ghosts *ghosts_new(void) { return xcalloc(1, sizeof(struct ghosts)); }
+
+void ghosts_add(struct ghosts *ghosts, struct request *request)
+{
+	request->ghosts = ghosts;
+	ghosts->n++;
+}
+
+static void drop_ghosts(struct ghosts *ghosts)
+{
+	if (ghosts->left && ghosts->n == 0)
+		free(ghosts);
+}
+
+void ghosts_leave(struct ghosts *ghosts)
+{
+	ghosts->left = true;
+	drop_ghosts(ghosts);
+}
+
 static void release(struct request *request)
 {
 	drop_body(request);
 	arena_free(&request->arena);
 	request->worker->requests--;
+	if (request->streams)
+		request->worker->streaming--;
+	if (request->ghosts) {
+		request->ghosts->n--;
+		drop_ghosts(request->ghosts);
+	}
 	free(request);
 }
+
+void request_streams(struct request *request)
+{
+	request->streams = true;
+	request->worker->streaming++;
+}
+
+bool request_crowded(const struct worker *worker) { return worker->requests - worker->streaming > REQUESTS_MAX; }
 
 void request_free(struct request *request)
 {

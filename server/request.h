@@ -20,6 +20,13 @@
 struct worker;
 struct request;
 
+/* The requests in work that one connection has left behind: they cost as much as if it still waited for them. Lives until the connection
+ * and the last of them are gone. */
+struct ghosts {
+	size_t n;
+	bool left; /* the connection is gone */
+};
+
 struct header {
 	struct str name;  /* lower case */
 	struct str value; /* blanks trimmed */
@@ -50,6 +57,8 @@ struct request {
 	void *stream;                  /* transport's: its h1 connection or h2 stream */
 	struct list link;              /* on its worker's list of ended requests, which are freed at the end of the turn */
 	bool in_work;                  /* dispatch has it: from request_dispatch until it is answered */
+	bool streams;                  /* its answer is a subscription that has begun */
+	struct ghosts *ghosts;         /* it is one of these, or NULL */
 	struct arena arena;            /* dies with the request */
 	uint64_t started_ns;           /* head complete, monotonic */
 
@@ -90,6 +99,16 @@ void request_bury(struct worker *worker);
 /* Frees. Transport: after `reply` was carried out, or after SUB_END was sent (stops the subscription). */
 void request_free(struct request *request);
 
+struct ghosts *ghosts_new(void);
+/* Transport, right before request_detach. */
+void ghosts_add(struct ghosts *ghosts, struct request *request);
+void ghosts_leave(struct ghosts *ghosts);
+
+/* Transport: the subscription's answer begins. */
+void request_streams(struct request *request);
+/* So many requests wait on this worker that a new one must be answered 503 at once. */
+bool request_crowded(const struct worker *worker);
+
 /* Transport: method, and the target split into path and query (absolute form: also host). */
 void request_set_target(struct request *request, struct str method, struct str target);
 /* Transport: more of the body; expected: its whole length if the client said one, else 0. 0, or the status that refuses it: 413 beyond
@@ -102,6 +121,7 @@ void request_dispatch(struct request *request);
 
 #define BODY_MAX (16u << 20)     /* a 10 MiB record in base64, and what stands around it */
 #define BODIES_MAX (256ll << 20) /* over the process */
+#define REQUESTS_MAX 16384       /* on a worker, beside subscriptions: about 3 KB each before their bodies */
 
 /* Transport: the head of an answer, in order; strings live as long as this and the request. Counts the answer in the metrics. */
 #define ANSWER_HEADERS_MAX 16

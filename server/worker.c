@@ -25,6 +25,7 @@
 
 #include "penstock/metrics.h"
 #include "penstock/slog.h"
+#include "server/auth.h"
 #include "server/conn.h"
 #include "server/request.h"
 
@@ -32,6 +33,9 @@
 #define STOP_GRACE_NS SECOND_NS
 #define SWEEP_MS 1000
 #define SWEEP_STOPPING_MS 100
+#define SLOW_MAX 32 /* clients that are slow at once: more than chance would have */
+#define PRESSED_BODIES (BODIES_MAX / 4)
+#define PRESSED_ANSWERS (32 << 20)
 
 uint64_t worker_now_ns(const struct worker *worker) { return io_mono_ns(worker->server->io); }
 
@@ -71,6 +75,26 @@ void worker_adopt(struct worker *worker, int fd)
 	atomic_fetch_add_explicit(&worker->connections, 1, memory_order_relaxed);
 	metric_add(METRIC_connections, 1);
 	mailbox_post(&worker->box, &adoption->mail);
+}
+
+struct new_keys {
+	struct mail mail;
+	struct worker *worker;
+	struct keys *keys;
+};
+
+static void on_keys(struct mail *mail)
+{
+	struct new_keys *new_keys = container_of(mail, struct new_keys, mail);
+	auth_set_keys(new_keys->worker->auth, new_keys->keys);
+	free(new_keys);
+}
+
+void worker_set_keys(struct worker *worker, struct keys *keys)
+{
+	struct new_keys *new_keys = xmalloc(sizeof(*new_keys));
+	*new_keys = (struct new_keys){.mail.run = on_keys, .worker = worker, .keys = keys};
+	mailbox_post(&worker->box, &new_keys->mail);
 }
 
 void worker_on_snapshot(void *arg, struct catalogue *snapshot)
@@ -114,6 +138,14 @@ static void set_sweep(struct worker *worker, int ms)
 	event_add(worker->sweep_timer, &wait);
 }
 
+/* Many slow clients at once, or much memory in bodies or answers: deadlines are short until that is over. Whoever gets on with what he
+ * does is not late by them. */
+static bool is_pressed(const struct worker *worker)
+{
+	return worker->slow > SLOW_MAX || metric_get(METRIC_body_bytes) > PRESSED_BODIES ||
+	       metric_get(METRIC_answer_bytes) > PRESSED_ANSWERS;
+}
+
 /* Deadlines of seconds need no heap: each connection is looked at once a second (10,000 idle ones: well under a millisecond). */
 static void on_sweep(evutil_socket_t fd, short what, void *arg)
 {
@@ -121,6 +153,8 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 	uint64_t now_ns = worker_now_ns(worker);
 	(void)fd, (void)what;
 	bool over = worker->stopping && now_ns >= worker->stop_at_ns;
+	worker->hurried = is_pressed(worker);
+	worker->slow = 0;
 	LIST_EACH (node, &worker->conns) {
 		struct conn *conn = container_of(node, struct conn, link);
 		if (over)
@@ -288,6 +322,8 @@ int worker_init(struct worker *worker, struct server *server, unsigned number)
 	worker->staging = xmalloc(WORKER_STAGING);
 	worker->md5 = EVP_MD_fetch(NULL, "MD5", NULL); /* once: a fetch per digest costs more than the digest */
 	worker->md5_ctx = EVP_MD_CTX_new();
+	if (server->keys)
+		worker->auth = auth_new(keys_ref(server->keys));
 	worker->base = new_base();
 	assert(worker->md5 && worker->md5_ctx && worker->base); /* small memory; see bytes.h */
 	worker->mail_event = new_event(worker, worker->box.fd, EV_READ | EV_PERSIST, on_mail, 0);
@@ -323,6 +359,7 @@ static void drain(struct worker *worker)
 {
 	while (mailbox_pending(&worker->box))
 		mailbox_run(&worker->box);
+	outbox_flush(&worker->outbox); /* leaves of joins that came too late: store_free takes them */
 	request_bury(worker);
 }
 
@@ -338,6 +375,7 @@ void worker_fini(struct worker *worker)
 	event_base_free(worker->base);
 	if (worker->catalogue)
 		catalogue_unref(worker->catalogue);
+	auth_free(worker->auth);
 	EVP_MD_CTX_free(worker->md5_ctx);
 	EVP_MD_free(worker->md5);
 	free(worker->staging);

@@ -25,6 +25,9 @@ struct server {
 	struct io *io;
 	struct store *store;
 	struct control *control;
+	struct rates *rates;
+	struct keys *keys;            /* --credentials, as they were at the start; NULL: signatures are not verified */
+	struct peers *peers; /* NULL: addresses are not counted */
 	SSL_CTX *tls;
 	uint8_t iterator_key[32], page_key[32];
 	uint64_t started_ns;
@@ -54,9 +57,14 @@ struct worker {
 	struct list ended;            /* struct request, freed at the end of this turn */
 	uint8_t *staging;             /* WORKER_STAGING bytes: TLS gather, and reads */
 	size_t requests;              /* that live, also the detached ones */
+	size_t streaming;             /* of them: subscriptions that have begun */
+	unsigned slow;                /* clients that this sweep found keeping us waiting */
+	bool hurried;                 /* too many were: no one may for long */
+	uint64_t cut_said_ns;         /* when the log last told of a client that was cut */
 	uint64_t hub_armed_ns;        /* what hub_timer is set to; UINT64_MAX: nothing */
 	unsigned handshakes;          /* TLS handshake steps of this turn */
 	void *md5, *md5_ctx;          /* EVP_MD fetched once, and a context to reuse */
+	struct auth *auth;            /* what signatures are verified with; NULL: any well-formed one is accepted */
 	bool stopping;
 	uint64_t stop_at_ns;
 	size_t body_bytes, answer_bytes; /* in memory, for the caps */
@@ -67,6 +75,8 @@ struct worker {
 int worker_start(struct worker *worker, struct server *server, unsigned number);
 /* Any thread: a new connection; the worker owns fd from here. */
 void worker_adopt(struct worker *worker, int fd);
+/* Any thread: from here on these keys are in force. Takes the reference. Only for workers that were started with keys. */
+void worker_set_keys(struct worker *worker, struct keys *keys);
 /* Any thread: begin to stop (GOAWAY, finish subscriptions, END_STREAM); 5 s later RST_STREAM the rest. worker_join waits. */
 void worker_stop(struct worker *worker);
 void worker_join(struct worker *worker);

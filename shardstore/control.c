@@ -5,7 +5,7 @@
  *
  * Happy path:
  * - control_open: lock, file, first snapshot (main reads it to open the store's streams)
- * - control_start: the snapshot to every reader, CREATING and DELETING taken up again, the thread
+ * - control_start: the snapshot to every reader, CREATING, UPDATING and DELETING taken up again, the thread
  * - each turn: mail (changes, answers of the store), what is due, mail to the lanes; then sleep until mail or the next due time
  * - control_stop: the stop mail lies behind every change posted before it; the thread ends once the store has answered all it was asked
  *
@@ -88,6 +88,7 @@ enum status control_open(const struct control_config *config, struct control **o
 	control->transition_ns = config->transition_ms * 1000000;
 	control->retention_check_ns = (uint64_t)check_ms * 1000000;
 	list_init(&control->tasks);
+	list_init(&control->reshards);
 	outbox_init(&control->outbox);
 	status = control_db_open(&control->db, config->io, config->data_dir, why);
 	if (status)
@@ -163,7 +164,10 @@ static void *run(void *arg)
 		if (!control->stopping) {
 			uint64_t tasks_ns = control_run_tasks(control, now_ns), retain_ns = control_run_retention(control, now_ns);
 
+			uint64_t reshards_ns = control_run_reshards(control, now_ns);
+
 			due_ns = tasks_ns < retain_ns ? tasks_ns : retain_ns;
+			due_ns = reshards_ns < due_ns ? reshards_ns : due_ns;
 		}
 		outbox_flush(&control->outbox);
 		mailbox_wait(&control->box, wait_ms(due_ns, io_mono_ns(control->io)));
@@ -216,6 +220,7 @@ void control_free(struct control *control)
 		return;
 	assert(!control->started);
 	control_free_tasks(control);
+	control_free_reshards(control);
 	mailbox_fini(&control->box);
 	catalogue_unref(control->catalogue);
 	control_db_close(&control->db);

@@ -34,6 +34,7 @@ struct control {
 	struct mail stop_mail;
 	bool stopping;
 	struct list tasks;           /* struct task */
+	struct list reshards;        /* struct reshard: one per stream that is UPDATING */
 	unsigned in_flight;          /* store_admin requests that the store has */
 	unsigned retains_in_flight;  /* of these, ADMIN_RETAIN */
 	uint64_t retain_at_ns;       /* when the next round of retention is due */
@@ -63,11 +64,27 @@ enum task_kind { TASK_CREATE_STREAM, TASK_DELETE_STREAM, TASK_CREATE_CONSUMER, T
 void control_add_task(struct control *control, enum task_kind kind, uint64_t stream, uint64_t consumer);
 /* The consumer, or with consumer 0 the stream with all of its own, is being deleted: what waits to create it falls away. */
 void control_drop_creations(struct control *control, uint64_t stream, uint64_t consumer);
-/* At start: goes on with whatever the catalogue says is CREATING or DELETING. */
+/* At start: goes on with whatever the catalogue says is CREATING, UPDATING or DELETING. */
 void control_resume(struct control *control);
 /* Does what is due; returns when something will next be, ns of the monotonic clock (UINT64_MAX: nothing waits). */
 uint64_t control_run_tasks(struct control *control, uint64_t now_ns);
 void control_free_tasks(struct control *control); /* none is in flight */
+
+/* ---- control_reshard.c: SplitShard, MergeShards, UpdateShardCount up to their answer ---- */
+
+enum status control_split_shard(struct control *control, struct change *change);
+enum status control_merge_shards(struct control *control, struct change *change);
+enum status control_update_shard_count(struct control *control, struct change *change);
+/* Open shards of all streams; those that are on their way count too: otherwise several at once would get past the limit. */
+int64_t control_count_shards(const struct catalogue *catalogue);
+
+/* ---- control_reshard_run.c: what happens after it ---- */
+
+/* The stream is UPDATING, and the file has its intent. */
+void control_add_reshard(struct control *control, uint64_t stream);
+void control_drop_reshard(struct control *control, uint64_t stream); /* it is being deleted */
+uint64_t control_run_reshards(struct control *control, uint64_t now_ns); /* like control_run_tasks */
+void control_free_reshards(struct control *control);
 
 /* ---- control_retain.c ---- */
 

@@ -21,7 +21,6 @@
 #define ON_DEMAND_SHARDS 4 /* what AWS gives a stream that names no count */
 #define RETENTION_HOURS 24 /* the default, and what a CREATING stream shows */
 #define MAX_RECORD_KIB 1024
-#define CONSUMERS_CREATING_MAX 5 /* at once, over all streams; lifted together with the limit on consumers */
 
 static enum status refuse(struct change *change, enum status status, enum change_cause cause)
 {
@@ -51,15 +50,13 @@ static enum status check_create(struct control *control, struct change *change)
 {
 	const struct catalogue *catalogue = control->catalogue;
 	const struct limits *limits = &control->limits;
-	int64_t shards = 0, changing = 0;
+	int64_t shards = control_count_shards(catalogue), changing = 0;
 
 	if (catalogue_stream(catalogue, change->stream))
 		return refuse(change, STATUS_IN_USE, CAUSE_EXISTS);
 	for (uint32_t i = 0; i < catalogue->n_streams; i++) {
 		const struct stream_info *stream = &catalogue->streams[i];
 
-		/* What a CREATING stream will have counts too: otherwise several at once would get past the limit. */
-		shards += stream->status == STREAM_CREATING ? stream->shard_target : stream_open_shards(stream);
 		changing += stream->status == STREAM_CREATING || stream->status == STREAM_DELETING;
 	}
 	if (limits->shards && shards + change->shards > limits->shards)
@@ -161,6 +158,7 @@ static enum status delete_stream(struct control *control, struct change *change)
 		return status;
 	slog(SLOG_INFO, "stream_deleting", "stream=" STR_FMT " id=%llu", STR_ARG(change->stream), (unsigned long long)id);
 	control_drop_creations(control, id, 0);
+	control_drop_reshard(control, id);
 	control_add_task(control, TASK_DELETE_STREAM, id, 0);
 	return control_publish(control);
 }
@@ -179,7 +177,7 @@ static int64_t consumers_creating(const struct catalogue *catalogue)
 
 static enum status check_register(struct control *control, struct change *change, const struct stream_info *stream)
 {
-	int64_t limit = control->limits.consumers, creating;
+	int64_t limit = control->limits.consumers, creating_limit = control->limits.creating_consumers, creating;
 
 	if (!stream)
 		return refuse(change, STATUS_NOT_FOUND, CAUSE_NO_STREAM);
@@ -187,13 +185,11 @@ static enum status check_register(struct control *control, struct change *change
 		return refuse(change, STATUS_IN_USE, CAUSE_NOT_ACTIVE);
 	if (stream_consumer(stream, change->consumer))
 		return refuse(change, STATUS_IN_USE, CAUSE_EXISTS);
-	if (!limit)
-		return STATUS_OK;
-	if (stream->n_consumers >= limit)
+	if (limit && stream->n_consumers >= limit)
 		return refuse_limit(change, CAUSE_CONSUMER_LIMIT, stream->n_consumers, limit, stream->n_consumers + 1);
 	creating = consumers_creating(control->catalogue);
-	if (creating >= CONSUMERS_CREATING_MAX)
-		return refuse_limit(change, CAUSE_CONSUMER_LIMIT, creating, CONSUMERS_CREATING_MAX, creating + 1);
+	if (creating_limit && creating >= creating_limit)
+		return refuse_limit(change, CAUSE_CREATING_LIMIT, creating, creating_limit, creating + 1);
 	return STATUS_OK;
 }
 
@@ -285,12 +281,15 @@ void control_on_change(struct mail *mail)
 		[CHANGE_DELETE_STREAM] = delete_stream,
 		[CHANGE_REGISTER_CONSUMER] = register_consumer,
 		[CHANGE_DEREGISTER_CONSUMER] = deregister_consumer,
+		[CHANGE_SPLIT_SHARD] = control_split_shard,
+		[CHANGE_MERGE_SHARDS] = control_merge_shards,
+		[CHANGE_UPDATE_SHARD_COUNT] = control_update_shard_count,
 	};
 	struct change *change = container_of(mail, struct change, mail);
 	struct control *control = change->control;
 
 	control_assert_thread(control);
-	assert(change->kind <= CHANGE_DEREGISTER_CONSUMER);
+	assert(change->kind <= CHANGE_UPDATE_SHARD_COUNT);
 	change->cause = CAUSE_NONE;
 	change->status = carry_out[change->kind](control, change);
 	if (change->status && change->cause == CAUSE_NONE) {

@@ -94,6 +94,30 @@ enum status control_db_run(struct control_db *db, enum control_statement which, 
 	return status == STATUS_NOT_FOUND && !is_query ? STATUS_OK : status;
 }
 
+/* ---- Shards ---- */
+
+void control_db_hash_bytes(uint8_t out[16], uint128 hash)
+{
+	for (int i = 15; i >= 0; i--, hash >>= 8)
+		out[i] = (uint8_t)hash;
+}
+
+enum status control_db_insert_shard(struct control_db *db, const struct shard_info *shard)
+{
+	uint8_t first[16], last[16];
+
+	control_db_hash_bytes(first, shard->hash_first);
+	control_db_hash_bytes(last, shard->hash_last);
+	return control_db_run(db, DB_INSERT_SHARD,
+			      (struct db_value[]){DB_INT(shard->key.stream), DB_INT(shard->key.shard), DB_INT(shard->key.created_s),
+						  DB_BYTES(first, 16), DB_BYTES(last, 16), DB_INT(shard->parent), DB_INT(shard->adjacent),
+						  DB_INT(shard->closed), DB_INT(shard->end_index), DB_INT(shard->closed_s),
+						  DB_INT(shard->opened_ms), DB_INT(shard->closed_ms)},
+			      12, NULL);
+}
+
+/* ---- Transactions ---- */
+
 enum status control_db_begin(struct control_db *db) { return control_db_run(db, DB_BEGIN, NULL, 0, NULL); }
 
 enum status control_db_commit(struct control_db *db)

@@ -13,7 +13,7 @@
 #include "penstock/io.h"
 #include "penstock/status.h"
 
-#define CONTROL_SCHEMA_VERSION 1
+#define CONTROL_SCHEMA_VERSION 2
 
 /* Every statement, prepared once. The text stands in control_db.c, in this order. */
 enum control_statement {
@@ -29,6 +29,17 @@ enum control_statement {
 	DB_SET_STREAM_STATUS,
 	DB_DELETE_STREAM,
 	DB_INSERT_SHARD,
+	DB_CLOSE_SHARD,
+	DB_EXPIRE_SHARDS,
+	DB_NEXT_SHARD,
+	DB_SET_NEXT_SHARD,
+	DB_BEGIN_RESHARD,
+	DB_INSERT_INTENT,
+	DB_LOAD_INTENT,
+	DB_DROP_INTENT,
+	DB_COUNT_UPDATES,
+	DB_DROP_UPDATES,
+	DB_INSERT_UPDATE,
 	DB_CONSUMER_SECOND,
 	DB_SET_CONSUMER_SECOND,
 	DB_INSERT_CONSUMER,
@@ -77,6 +88,11 @@ enum status control_db_begin(struct control_db *db);
 enum status control_db_commit(struct control_db *db);
 void control_db_rollback(struct control_db *db);
 static inline uint64_t control_db_last_id(struct control_db *db) { return (uint64_t)sqlite3_last_insert_rowid(db->sqlite); }
+
+/* Hash keys are blobs of 16 bytes, big-endian. */
+uint128 control_db_hash(sqlite3_stmt *row, int column);
+void control_db_hash_bytes(uint8_t out[16], uint128 hash);
+enum status control_db_insert_shard(struct control_db *db, const struct shard_info *shard);
 
 /* A snapshot of everything, with one reference and this version; NULL when the file cannot be read (logged). Shards whose retention has
  * passed before now_ms are left out. */

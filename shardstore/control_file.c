@@ -6,7 +6,7 @@
  * - the directory is made if it is missing; `lock` in it is taken by flock, and names our process
  * - catalogue.db (mode 0600: it holds secrets) is opened and checked: by SQLite's own quick_check, application_id (ours?) and schema
  * version
- * - an empty file gets the schema, in one transaction
+ * - an empty file gets the schema, in one transaction; one of the version before what it lacks, in another
  * - WAL mode, synchronous=FULL: a commit is durable when it returns; every statement is prepared once
  *
  * Failure modes: each ends the start with one line that names the file, what is wrong and what to do; nothing is overwritten.
@@ -26,9 +26,32 @@
 
 #define APPLICATION_ID 1347310420 /* "PNST": tells our files from other programs' */
 
+/* intents: what a reshard that has begun will make: its children in the order of their numbers, intermediate ones among them.
+ * shard_updates: when UpdateShardCount was called, of the last 24 hours. */
+#define RESHARD_TABLES                                                        \
+	"CREATE TABLE intents ("                                              \
+	" stream INTEGER NOT NULL REFERENCES streams (id) ON DELETE CASCADE," \
+	" shard INTEGER NOT NULL,"                                            \
+	" hash_first BLOB NOT NULL CHECK (length(hash_first) = 16),"          \
+	" hash_last BLOB NOT NULL CHECK (length(hash_last) = 16),"            \
+	" parent INTEGER NOT NULL,"                                           \
+	" adjacent INTEGER NOT NULL,"                                         \
+	" PRIMARY KEY (stream, shard)) STRICT, WITHOUT ROWID;"                \
+	"CREATE TABLE shard_updates ("                                        \
+	" stream INTEGER NOT NULL REFERENCES streams (id) ON DELETE CASCADE," \
+	" at_ms INTEGER NOT NULL) STRICT;"
+
+/* Each takes a file of the version before to its own. */
+static const char upgrade_to_2[] = "BEGIN IMMEDIATE;"
+				   "ALTER TABLE streams ADD COLUMN next_shard INTEGER NOT NULL DEFAULT 0;"
+				   "UPDATE streams SET next_shard ="
+				   " coalesce((SELECT max(shard) + 1 FROM shards WHERE stream = streams.id), 0);" RESHARD_TABLES
+				   "UPDATE schema_version SET version = 2;"
+				   "COMMIT;";
+
 static const char schema[] = "BEGIN IMMEDIATE;"
 			     "CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT;" /* one row */
-			     "INSERT INTO schema_version VALUES (1);"
+			     "INSERT INTO schema_version VALUES (2);"
 			     /* AUTOINCREMENT: an id is never used again, not even the highest one after its stream is gone. */
 			     "CREATE TABLE streams ("
 			     " id INTEGER PRIMARY KEY AUTOINCREMENT,"
@@ -38,7 +61,8 @@ static const char schema[] = "BEGIN IMMEDIATE;"
 			     " shard_target INTEGER NOT NULL,"
 			     " created_ms INTEGER NOT NULL,"
 			     " retention_hours INTEGER NOT NULL,"
-			     " max_record_kib INTEGER NOT NULL) STRICT;"
+			     " max_record_kib INTEGER NOT NULL,"
+			     " next_shard INTEGER NOT NULL DEFAULT 0) STRICT;" /* the next shard's number: none is used again */
 			     "CREATE TABLE shards ("
 			     " stream INTEGER NOT NULL REFERENCES streams (id) ON DELETE CASCADE,"
 			     " shard INTEGER NOT NULL,"
@@ -68,7 +92,7 @@ static const char schema[] = "BEGIN IMMEDIATE;"
 			     " name TEXT NOT NULL,"
 			     " last_s INTEGER NOT NULL,"
 			     " PRIMARY KEY (stream, name)) STRICT, WITHOUT ROWID;"
-			     "CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;"
+			     "CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;" RESHARD_TABLES
 			     "PRAGMA application_id = 1347310420;"
 			     "COMMIT;";
 
@@ -89,6 +113,18 @@ static const char *const statement_text[DB_STATEMENTS] = {
 	[DB_SET_STREAM_STATUS] = "UPDATE streams SET status = ? WHERE id = ?",
 	[DB_DELETE_STREAM] = "DELETE FROM streams WHERE id = ?",
 	[DB_INSERT_SHARD] = "INSERT INTO shards VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	[DB_CLOSE_SHARD] = "UPDATE shards SET closed = 1, end_index = ?, closed_s = ?, closed_ms = ? WHERE stream = ? AND shard = ?",
+	[DB_EXPIRE_SHARDS] = "DELETE FROM shards WHERE closed = 1 AND"
+			     " closed_ms < (SELECT ? - 3600000 * retention_hours FROM streams WHERE id = stream)",
+	[DB_NEXT_SHARD] = "SELECT next_shard FROM streams WHERE id = ?",
+	[DB_SET_NEXT_SHARD] = "UPDATE streams SET next_shard = ? WHERE id = ?",
+	[DB_BEGIN_RESHARD] = "UPDATE streams SET status = ?, shard_target = ?, next_shard = ? WHERE id = ?",
+	[DB_INSERT_INTENT] = "INSERT INTO intents VALUES (?, ?, ?, ?, ?, ?)",
+	[DB_LOAD_INTENT] = "SELECT shard, hash_first, hash_last, parent, adjacent FROM intents WHERE stream = ? ORDER BY shard",
+	[DB_DROP_INTENT] = "DELETE FROM intents WHERE stream = ?",
+	[DB_COUNT_UPDATES] = "SELECT count(*) FROM shard_updates WHERE stream = ? AND at_ms > ?",
+	[DB_DROP_UPDATES] = "DELETE FROM shard_updates WHERE stream = ? AND at_ms <= ?",
+	[DB_INSERT_UPDATE] = "INSERT INTO shard_updates VALUES (?, ?)",
 	[DB_CONSUMER_SECOND] = "SELECT last_s FROM consumer_seconds WHERE stream = ? AND name = ?",
 	[DB_SET_CONSUMER_SECOND] = "INSERT INTO consumer_seconds VALUES (?, ?, ?)"
 				   " ON CONFLICT (stream, name) DO UPDATE SET last_s = excluded.last_s",
@@ -254,8 +290,8 @@ static bool is_whole(struct control_db *db, enum status *status, char **why)
 	return whole;
 }
 
-/* Ours, whole, and of a version that we know? *fresh: there is nothing in it yet. Only reads. */
-static enum status inspect(struct control_db *db, bool *fresh, char **why)
+/* Ours, whole, and of a version that we know? *fresh: there is nothing in it yet; *old: of the version before. Only reads. */
+static enum status inspect(struct control_db *db, bool *fresh, bool *old, char **why)
 {
 	int64_t tables, application, version;
 	enum status status = STATUS_OK;
@@ -273,7 +309,8 @@ static enum status inspect(struct control_db *db, bool *fresh, char **why)
 	}
 	if (!ask(db, "SELECT version FROM schema_version", &version, NULL, &status, why))
 		return status;
-	if (version != CONTROL_SCHEMA_VERSION) {
+	*old = version == CONTROL_SCHEMA_VERSION - 1;
+	if (!*old && version != CONTROL_SCHEMA_VERSION) {
 		*why = xasprintf("%s: is of version %" PRId64
 				 ", this server knows version %d; start the server that wrote it, or give another --data-dir",
 				 db->path, version, CONTROL_SCHEMA_VERSION);
@@ -295,7 +332,7 @@ static enum status prepare(struct control_db *db, char **why)
 
 static enum status open_file(struct control_db *db, struct io *io, const char *data_dir, char **why)
 {
-	bool fresh = false;
+	bool fresh = false, old = false;
 	enum status status;
 	char *mode = NULL;
 	int64_t ignored;
@@ -304,7 +341,7 @@ static enum status open_file(struct control_db *db, struct io *io, const char *d
 		return refuse(db, why);
 	/* An operator may look at the file with a shell while we run: wait for its lock, within what a caller of ours would. */
 	sqlite3_busy_timeout(db->sqlite, 2000);
-	status = inspect(db, &fresh, why);
+	status = inspect(db, &fresh, &old, why);
 	if (!status && fresh)
 		status = check_lost(db, io, data_dir, "empty", why);
 	if (status)
@@ -317,7 +354,8 @@ static enum status open_file(struct control_db *db, struct io *io, const char *d
 		status = STATUS_IO;
 	} else if (sqlite3_exec(db->sqlite, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF", NULL, NULL,
 				NULL) != SQLITE_OK ||
-		   (fresh && sqlite3_exec(db->sqlite, schema, NULL, NULL, NULL) != SQLITE_OK)) {
+		   (fresh && sqlite3_exec(db->sqlite, schema, NULL, NULL, NULL) != SQLITE_OK) ||
+		   (old && sqlite3_exec(db->sqlite, upgrade_to_2, NULL, NULL, NULL) != SQLITE_OK)) {
 		status = refuse(db, why);
 	}
 	free(mode);

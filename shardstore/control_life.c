@@ -99,6 +99,8 @@ void control_resume(struct control *control)
 
 		if (stream->status == STREAM_CREATING)
 			control_add_task(control, TASK_CREATE_STREAM, stream->id, 0);
+		if (stream->status == STREAM_UPDATING)
+			control_add_reshard(control, stream->id);
 		if (stream->status == STREAM_DELETING)
 			control_add_task(control, TASK_DELETE_STREAM, stream->id, 0);
 		for (uint32_t k = 0; k < stream->n_consumers && stream->status != STREAM_DELETING; k++) {
@@ -213,26 +215,6 @@ static void ask_store(struct task *task, uint64_t now_ns)
 
 /* ---- The end of a transition ---- */
 
-static void hash_bytes(uint8_t out[16], uint128 hash)
-{
-	for (int i = 15; i >= 0; i--, hash >>= 8)
-		out[i] = (uint8_t)hash;
-}
-
-static enum status insert_shard(struct control_db *db, const struct shard_info *shard)
-{
-	uint8_t first[16], last[16];
-
-	hash_bytes(first, shard->hash_first);
-	hash_bytes(last, shard->hash_last);
-	return control_db_run(db, DB_INSERT_SHARD,
-			      (struct db_value[]){DB_INT(shard->key.stream), DB_INT(shard->key.shard), DB_INT(shard->key.created_s),
-						  DB_BYTES(first, 16), DB_BYTES(last, 16), DB_INT(shard->parent), DB_INT(shard->adjacent),
-						  DB_INT(shard->closed), DB_INT(shard->end_index), DB_INT(shard->closed_s),
-						  DB_INT(shard->opened_ms), DB_INT(shard->closed_ms)},
-			      12, NULL);
-}
-
 static enum status activate_stream(struct control_db *db, const struct stream_info *stream)
 {
 	enum status status = control_db_begin(db);
@@ -240,7 +222,9 @@ static enum status activate_stream(struct control_db *db, const struct stream_in
 	if (status)
 		return status;
 	for (uint32_t i = 0; i < stream->n_shards && !status; i++)
-		status = insert_shard(db, &stream->shards[i]);
+		status = control_db_insert_shard(db, &stream->shards[i]);
+	if (!status)
+		status = control_db_run(db, DB_SET_NEXT_SHARD, (struct db_value[]){DB_INT(stream->n_shards), DB_INT(stream->id)}, 2, NULL);
 	if (!status)
 		status = control_db_run(db, DB_SET_STREAM_STATUS, (struct db_value[]){DB_INT(STREAM_ACTIVE), DB_INT(stream->id)}, 2, NULL);
 	if (!status)

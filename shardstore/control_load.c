@@ -32,7 +32,7 @@ static void copy_name(char out[STREAM_NAME_MAX + 1], sqlite3_stmt *row, int colu
 	out[n] = '\0';
 }
 
-static uint128 hash_of(sqlite3_stmt *row, int column)
+uint128 control_db_hash(sqlite3_stmt *row, int column)
 {
 	const uint8_t *p = sqlite3_column_blob(row, column);
 	uint128 hash = 0;
@@ -61,8 +61,8 @@ static void read_shard(struct shard_info *shard, uint64_t stream, sqlite3_stmt *
 {
 	*shard = (struct shard_info){
 		.key = {.stream = stream, .shard = (uint32_t)sqlite3_column_int64(row, 0), .created_s = sqlite3_column_int64(row, 1)},
-		.hash_first = hash_of(row, 2),
-		.hash_last = hash_of(row, 3),
+		.hash_first = control_db_hash(row, 2),
+		.hash_last = control_db_hash(row, 3),
 		.parent = (uint32_t)sqlite3_column_int64(row, 4),
 		.adjacent = (uint32_t)sqlite3_column_int64(row, 5),
 		.closed = sqlite3_column_int(row, 6) != 0,

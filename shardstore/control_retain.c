@@ -5,7 +5,8 @@
  * at the monotonic clock's pace, from where it was.
  *
  * Happy path:
- * - every retention_check_ms, one ADMIN_RETAIN to each stream that has shards, with horizon = now - its retention
+ * - every retention_check_ms: closed shards that have passed retention leave the catalogue; their children go on naming them, as on AWS
+ * - then one ADMIN_RETAIN to each stream that has shards, with horizon = now - its retention; the lane forgets those shards too
  *
  * Failure modes:
  * - the clock leaps: the old time goes on, and one warning says so; a restart takes the new time for true
@@ -45,6 +46,7 @@ static void retain_stream(struct control *control, const struct stream_info *str
 		.on_done = on_retained,
 		.id = stream->id,
 		.stream_id = stream->id,
+		.expired_ms = now_ms - stream->retention_hours * HOUR_MS,
 		.horizon_ms = now_ms - stream->retention_hours * HOUR_MS,
 	};
 	control->in_flight++;
@@ -75,6 +77,16 @@ static int64_t believed_ms(struct control *control, uint64_t now_ns)
 	return wall_ms;
 }
 
+static void expire_shards(struct control *control, int64_t now_ms)
+{
+	struct control_db *db = &control->db;
+
+	/* Of the file, not of the snapshot: that leaves out what has expired already. A statement that changes nothing writes nothing. */
+	if (control_db_run(db, DB_EXPIRE_SHARDS, (struct db_value[]){DB_INT(now_ms)}, 1, NULL) == STATUS_OK &&
+	    sqlite3_changes(db->sqlite) > 0)
+		control_publish(control);
+}
+
 uint64_t control_run_retention(struct control *control, uint64_t now_ns)
 {
 	int64_t now_ms;
@@ -85,6 +97,7 @@ uint64_t control_run_retention(struct control *control, uint64_t now_ns)
 	if (control->retains_in_flight > 0)
 		return control->retain_at_ns;
 	now_ms = believed_ms(control, now_ns);
+	expire_shards(control, now_ms);
 	for (uint32_t i = 0; i < control->catalogue->n_streams; i++) {
 		const struct stream_info *stream = &control->catalogue->streams[i];
 

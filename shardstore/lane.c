@@ -43,9 +43,12 @@ void lane_run_stop(struct mail *mail)
 {
 	struct lane *lane = container_of(mail, struct lane, stop_mail);
 	lane->stopping = true;
-	for (size_t i = 0; i < lane->n_streams; i++)
+	for (size_t i = 0; i < lane->n_streams; i++) {
+		if (lane->streams[i]->n_sealing) /* nobody is left to release what waits for that */
+			lane_refuse_waiting(lane->streams[i], STATUS_CLOSING);
 		for (uint32_t k = 0; k < lane->streams[i]->n_shards; k++)
 			lane_leases_stop(lane->streams[i]->shards[k]);
+	}
 }
 
 void lane_turn(struct lane *lane)
@@ -132,26 +135,38 @@ void lane_remove(struct lane *lane, struct lane_stream *stream)
 
 /* ---- A stream and its shards ---- */
 
-static struct lane_shard *shard_new(struct lane_stream *stream, const struct shard_info *info, uint32_t place)
+struct lane_shard *lane_shard_new(struct lane_stream *stream, const struct shard_info *info)
 {
 	const struct limits *limits = &stream->lane->store->config.limits;
 	uint64_t now_ns = io_mono_ns(stream->lane->io);
 	struct lane_shard *shard = xcalloc(1, sizeof(*shard));
 	shard->key = info->key;
 	shard->stream = stream;
-	shard->place = place;
 	shard->hash_first = info->hash_first;
+	shard->parent = info->parent;
+	shard->adjacent = info->adjacent;
 	shard->closed = info->closed;
 	shard->end_index = info->end_index;
-	shard->next = 1;
+	shard->closed_ms = info->closed_ms;
+	shard->next = info->closed ? info->end_index + 1 : 1;
 	/* Capacities are one second's worth: that is what AWS lets pass at once. */
 	bucket_init(&shard->write_records, limits->write_records, limits->write_records, now_ns);
 	bucket_init(&shard->write_bytes, limits->write_bytes, limits->write_bytes, now_ns);
 	bucket_init(&shard->read_calls, limits->read_calls, limits->read_calls, now_ns);
 	bucket_init(&shard->read_bytes, limits->read_bytes, limits->read_bytes, now_ns);
+	bucket_init(&shard->iterator_calls, limits->iterator_calls, limits->iterator_calls, now_ns);
+	list_init(&shard->subscribers);
 	list_init(&shard->leases);
 	list_init(&shard->interests);
 	return shard;
+}
+
+void lane_shard_free(struct lane_shard *shard)
+{
+	assert(list_empty(&shard->leases) && list_empty(&shard->interests));
+	lane_rate_free(shard);
+	free(shard->index);
+	free(shard);
 }
 
 static int by_hash(const void *a, const void *b)
@@ -160,21 +175,55 @@ static int by_hash(const void *a, const void *b)
 	return left->hash_first < right->hash_first ? -1 : left->hash_first > right->hash_first;
 }
 
+/* What will hold after the group in flight: of a shard that has a batch in it, the old mark says it. */
+static struct shard_mark mark_of(const struct lane_stream *stream, const struct lane_shard *shard)
+{
+	if (shard->flying)
+		return stream->marks[shard->place];
+	return (struct shard_mark){.shard = shard->key.shard, .next_index = shard->next, .last_arrival_ms = shard->last_arrival_ms};
+}
+
+/* Closed shards need no marks, since they get no index any more; and a stream that is often resharded has many. */
+void lane_route_shards(struct lane_stream *stream)
+{
+	struct shard_mark *marks = xcalloc(stream->n_shards + 1, sizeof(*marks));
+	stream->route = xrealloc(stream->route, (stream->n_shards + 1) * sizeof(*stream->route));
+	stream->n_route = 0;
+	for (uint32_t i = 0; i < stream->n_shards; i++)
+		if (!stream->shards[i]->closed)
+			stream->route[stream->n_route++] = stream->shards[i];
+	if (stream->n_route)
+		qsort(stream->route, stream->n_route, sizeof(*stream->route), by_hash);
+	for (uint32_t i = 0; i < stream->n_route; i++) {
+		marks[i] = mark_of(stream, stream->route[i]);
+		stream->route[i]->place = i;
+	}
+	/* A syncer may be reading the old ones: then they are its group's to free. */
+	if (!stream->flight || stream->flight->marks != stream->marks)
+		free(stream->marks);
+	stream->marks = marks;
+}
+
+void lane_raise_arrivals(struct lane_stream *stream, uint32_t from)
+{
+	for (uint32_t i = from; i < stream->n_shards; i++) {
+		struct lane_shard *shard = stream->shards[i];
+		const uint32_t parents[2] = {shard->parent, shard->adjacent};
+		for (int k = 0; k < 2; k++) {
+			const struct lane_shard *parent = parents[k] == NO_PARENT ? NULL : lane_stream_shard(stream, parents[k]);
+			if (parent && parent->last_arrival_ms > shard->last_arrival_ms)
+				shard->last_arrival_ms = parent->last_arrival_ms;
+		}
+	}
+}
+
 static void add_shards(struct lane_stream *stream, const struct stream_info *info)
 {
 	stream->shards = xcalloc(info->n_shards, sizeof(*stream->shards));
-	stream->route = xcalloc(info->n_shards, sizeof(*stream->route));
-	stream->marks = xcalloc(info->n_shards, sizeof(*stream->marks));
 	stream->n_shards = info->n_shards;
-	for (uint32_t i = 0; i < info->n_shards; i++) {
-		struct lane_shard *shard = shard_new(stream, &info->shards[i], i);
-		stream->shards[i] = shard;
-		stream->marks[i] = (struct shard_mark){.shard = shard->key.shard, .next_index = 1};
-		if (!shard->closed)
-			stream->route[stream->n_route++] = shard;
-	}
-	if (stream->n_route)
-		qsort(stream->route, stream->n_route, sizeof(*stream->route), by_hash);
+	for (uint32_t i = 0; i < info->n_shards; i++)
+		stream->shards[i] = lane_shard_new(stream, &info->shards[i]);
+	lane_route_shards(stream);
 }
 
 struct lane_stream *lane_stream_new(struct lane *lane, const struct stream_info *info, const char *streams_dir)
@@ -200,13 +249,9 @@ struct lane_stream *lane_stream_new(struct lane *lane, const struct stream_info 
 
 void lane_stream_free(struct lane_stream *stream)
 {
-	assert(!stream->flight && !stream->waiting.head && !stream->log);
-	for (uint32_t i = 0; i < stream->n_shards; i++) {
-		struct lane_shard *shard = stream->shards[i];
-		assert(list_empty(&shard->leases) && list_empty(&shard->interests));
-		free(shard->index);
-		free(shard);
-	}
+	assert(!stream->flight && !stream->seal && !stream->waiting.head && !stream->log);
+	for (uint32_t i = 0; i < stream->n_shards; i++)
+		lane_shard_free(stream->shards[i]);
 	group_fini(&stream->groups[0]);
 	group_fini(&stream->groups[1]);
 	free(stream->shards);

@@ -66,10 +66,13 @@ struct lane_stream;
 struct lane_shard {
 	struct shard_key key;
 	struct lane_stream *stream;
-	uint32_t place;           /* in stream->shards and stream->marks */
+	uint32_t place;           /* open: in stream->route and stream->marks */
 	uint128 hash_first;
+	uint32_t parent, adjacent; /* or NO_PARENT */
 	bool closed;
 	uint64_t end_index;       /* closed: of its last record */
+	int64_t closed_ms;        /* closed: for retention */
+	bool sealing;             /* takes nothing more: it is being closed */
 
 	uint64_t next;            /* index of the next record; next - 1 is the durable end */
 	int64_t last_arrival_ms;  /* of the last durable record */
@@ -78,8 +81,11 @@ struct lane_shard {
 
 	struct batch *open;       /* its batch in the open group; NULL: none */
 	uint32_t open_place;      /* in the open group's arrays */
+	bool flying;              /* has a batch in the group in flight */
 
-	struct bucket write_records, write_bytes, read_calls, read_bytes;
+	struct bucket write_records, write_bytes, read_calls, read_bytes, iterator_calls;
+	uint64_t reads_shut_ns;   /* an answer was larger than a second's worth: until then GetRecords is refused */
+	struct list subscribers;  /* struct subscribe_rate: consumers that joined of late */
 	struct list leases;       /* struct lease */
 	struct list interests;    /* struct interest */
 };
@@ -97,6 +103,8 @@ struct lane_group {
 	struct job job;
 	struct mail mail;
 	struct group group;
+	struct shard_mark *marks;   /* the stream's when it closed; its own to free if the stream has others by now */
+	uint32_t n_marks;
 	enum status status;
 };
 
@@ -114,12 +122,16 @@ struct lane_stream {
 	uint32_t n_shards;
 	struct lane_shard **route; /* the open ones, by hash */
 	uint32_t n_route;
-	struct shard_mark *marks; /* like shards; read by the syncer while a group is in flight, so changed only when none is */
+	struct shard_mark *marks; /* like route; read by the syncer while a group is in flight: then only a copy may change */
 
 	struct lane_group groups[2], *open, *flight; /* flight NULL: no group at the syncer */
 	struct list dirty;        /* on lane->dirty: has an open group and none in flight */
-	struct mail_fifo waiting; /* puts that found no room */
+	struct mail_fifo waiting; /* puts that found no room, or a parent that is being closed */
 	struct list waits;        /* on lane->waiting */
+
+	uint32_t n_sealing;       /* shards that are */
+	bool seal_refuses;        /* puts to them fail instead of waiting */
+	struct store_admin *seal; /* waits for what the parents took to be durable */
 
 	int64_t horizon_ms;       /* what arrived before is not read any more */
 	struct mail_fifo admins;  /* RETAIN and CLOSE, waiting for the group in flight */
@@ -201,8 +213,28 @@ void lane_run_stop(struct mail *mail);
 struct lane_stream *lane_stream_new(struct lane *lane, const struct stream_info *info, const char *streams_dir);
 void lane_stream_free(struct lane_stream *stream); /* the log is closed or destroyed */
 struct lane_shard *lane_stream_shard(const struct lane_stream *stream, uint32_t shard);
+/* For lane_reshard.c. The shard is in no array yet. */
+struct lane_shard *lane_shard_new(struct lane_stream *stream, const struct shard_info *info);
+void lane_shard_free(struct lane_shard *shard); /* nobody listens to it */
+void lane_route_shards(struct lane_stream *stream); /* route and marks anew, of the open ones among `shards` */
+/* The children of a shard never carry arrival times before its own. Of all shards, or those from that place on; parents lie in front. */
+void lane_raise_arrivals(struct lane_stream *stream, uint32_t from);
+
+/* ---- lane_reshard.c ---- */
+
+void lane_seal(struct lane *lane, struct store_admin *admin);
+void lane_add_shards(struct lane *lane, struct store_admin *admin);
+void lane_switch_shards(struct lane *lane, struct store_admin *admin);
+/* Answers the SEAL that waits, if it need not wait any more: after a group, or when the log is poisoned. */
+void lane_seal_settle(struct lane_stream *stream);
+void lane_seal_cancel(struct lane_stream *stream); /* the stream is being closed */
+/* Forgets shards that closed before then and nobody listens to. */
+void lane_expire_shards(struct lane_stream *stream, int64_t expired_ms);
 
 /* ---- lane_put.c ---- */
+
+/* The open shard that covers the hash; NULL: the stream has none. */
+struct lane_shard *lane_route(const struct lane_stream *stream, uint128 hash);
 
 void lane_run_put(struct mail *mail);
 void lane_put_answer(struct lane *lane, struct store_put *put);
@@ -240,6 +272,12 @@ int64_t index_second_before(const struct lane_shard *shard, uint64_t next); /* o
 
 void lane_run_locate(struct mail *mail);
 void lane_run_read(struct mail *mail);
+
+/* ---- lane_rate.c ---- */
+
+/* Counts a SubscribeToShard of that consumer; false: it is one too many. */
+bool lane_rate_subscribe(struct lane_shard *shard, uint64_t consumer);
+void lane_rate_free(struct lane_shard *shard);
 
 /* ---- lane_lease.c ---- */
 

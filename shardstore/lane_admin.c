@@ -119,6 +119,7 @@ static void close_stream(struct lane *lane, struct store_admin *admin)
 	lane_refuse_waiting(stream, STATUS_NOT_FOUND);
 	list_remove(&stream->dirty);
 	group_fail(stream->open, STATUS_NOT_FOUND);
+	lane_seal_cancel(stream);
 	fifo_push(&stream->admins, &admin->mail);
 	lane_stream_idle(stream);
 }
@@ -160,6 +161,7 @@ static void retain(struct lane *lane, struct store_admin *admin)
 static void trim(struct lane_stream *stream, struct store_admin *admin)
 {
 	uint64_t point = streamlog_trim_point(stream->log, stream->horizon_ms);
+	lane_expire_shards(stream, admin->expired_ms);
 	for (uint32_t i = 0; i < stream->n_shards; i++)
 		index_drop_below(stream->shards[i], point);
 	if (streamlog_trim(stream->log, stream->horizon_ms) == 0) {
@@ -238,6 +240,7 @@ static void run_admins(struct lane_stream *stream)
 
 void lane_stream_idle(struct lane_stream *stream)
 {
+	lane_seal_settle(stream);
 	lane_want_prepare(stream);
 	run_admins(stream);
 }
@@ -266,6 +269,15 @@ void lane_run_admin(struct mail *mail)
 		if (stream)
 			lane_leases_drop_consumer(stream, admin->id);
 		lane_admin_answer(lane, admin, stream ? STATUS_OK : STATUS_NOT_FOUND);
+		break;
+	case ADMIN_SEAL:
+		lane_seal(lane, admin);
+		break;
+	case ADMIN_ADD_SHARDS:
+		lane_add_shards(lane, admin);
+		break;
+	case ADMIN_SWITCH_SHARDS:
+		lane_switch_shards(lane, admin);
 		break;
 	}
 }

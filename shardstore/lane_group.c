@@ -132,10 +132,13 @@ static void close_group(struct lane_stream *stream)
 		stream->marks[shard->place].next_index = batch_last(batch) + 1;
 		stream->marks[shard->place].last_arrival_ms = batch->arrival_ms;
 		shard->open = NULL;
+		shard->flying = true;
 	}
 	group->closed_ns = io_mono_ns(lane->io);
 	group->group.n_extents = group->n;
 	group->group.batches = group->batches;
+	group->marks = stream->marks;
+	group->n_marks = stream->n_route;
 	stream->flight = group;
 	stream->open = group == &stream->groups[0] ? &stream->groups[1] : &stream->groups[0];
 	lane_job(lane, &lane->store->syncers, &group->job);
@@ -179,7 +182,7 @@ static void run_commit(struct job *job)
 {
 	struct lane_group *group = container_of(job, struct lane_group, job);
 	struct lane_stream *stream = group->stream;
-	group->status = streamlog_commit(stream->log, &group->group, stream->marks, stream->n_shards);
+	group->status = streamlog_commit(stream->log, &group->group, group->marks, group->n_marks);
 	store_check_space(stream->lane->store, group->status == STATUS_DISK_FULL);
 	mailbox_post(&stream->lane->box, &group->mail);
 }
@@ -255,13 +258,25 @@ static void unmark(struct lane_group *group)
 	}
 }
 
+/* No syncer looks at it any more. */
+static void land(struct lane_group *group)
+{
+	struct lane_stream *stream = group->stream;
+	stream->flight = NULL;
+	if (group->marks != stream->marks)
+		free(group->marks);
+	group->marks = NULL;
+	for (uint32_t i = 0; i < group->n; i++)
+		group->shards[i]->flying = false;
+}
+
 static void run_done(struct mail *mail)
 {
 	struct lane_group *group = container_of(mail, struct lane_group, mail);
 	struct lane_stream *stream = group->stream;
 	struct lane *lane = stream->lane;
 	lane->jobs--;
-	stream->flight = NULL;
+	land(group);
 	if (group->status == STATUS_OK) {
 		count(group);
 		index_group(group);
@@ -295,4 +310,5 @@ void lane_poison(struct lane_stream *stream, const char *what)
 	if (!atomic_flag_test_and_set(&store->poisoned) && store->config.on_poisoned)
 		store->config.on_poisoned(store->config.arg, (const char *)why.p);
 	buf_free(&why);
+	lane_seal_settle(stream);
 }

@@ -1,6 +1,7 @@
 /* lane_lease.c: join and leave. One live subscription per (consumer, shard) is the lane's state, so no lock spans workers.
  *
- * - join: no lease, or one past LEASE_GUARD_NS: granted. Interest and start cursor are set in this one step, before anything else can
+ * - join: more than one a second of that (consumer, shard): refused, and the lease that there is is left alone (lane_rate.c).
+ * - no lease, or one past LEASE_GUARD_NS: granted. Interest and start cursor are set in this one step, before anything else can
  *   become durable.
  * - a later join within the guard: the holder's worker is asked to look at its socket (probe); the join waits with the lease. Gone:
  * granted. Still there: IN_USE, unless the guard has run out meanwhile.
@@ -199,12 +200,22 @@ static void try_all(struct lane *lane, struct mail_fifo *joins, const struct pro
 		try_join(lane, container_of(mail, struct store_join, mail), probe);
 }
 
+/* Of a stream or shard that is not there nothing is counted. */
+static bool within_rate(const struct store_join *join)
+{
+	const struct lane_stream *stream = lane_find(join->lane, join->stream);
+	struct lane_shard *shard = stream ? lane_stream_shard(stream, join->shard) : NULL;
+	return !shard || lane_rate_subscribe(shard, join->consumer);
+}
+
 void lane_run_join(struct mail *mail)
 {
 	struct store_join *join = container_of(mail, struct store_join, mail);
 	join->interest = NULL;
 	if (join->lane->stopping)
 		answer(join->lane, join, STATUS_CLOSING);
+	else if (!within_rate(join)) /* here and not in try_join: a call that waits for a lease is one call */
+		answer(join->lane, join, STATUS_LIMIT_EXCEEDED);
 	else
 		try_join(join->lane, join, NULL);
 }

@@ -7,7 +7,8 @@
  *
  * - run_put: refuse, wait, or take.
  * - take: per record route by hash, limits, append. At least one taken: the put belongs to the open group; none: answered at once.
- * - end of a turn: of those that wait, as many are taken as there is room for, streams in turn.
+ * - end of a turn: of those that wait, as many are taken as there is room for, streams in turn. One that waits for the end of a reshard
+ *   (lane_reshard.c) holds up all of its stream behind it: order is kept, and it is milliseconds.
  *
  * Failure: THROTTLED, DISK_FULL, IO and NO_MEMORY per record, and smaller ones may pass behind it. NOT_FOUND and CLOSING for the put.
  *
@@ -50,8 +51,8 @@ void lane_put_fail(struct lane *lane, struct store_put *put, enum status status)
 
 /* ---- One record ---- */
 
-/* The open shard that covers the hash: the last that begins at or below it. */
-static struct lane_shard *route(const struct lane_stream *stream, uint128 hash)
+/* The last that begins at or below the hash. */
+struct lane_shard *lane_route(const struct lane_stream *stream, uint128 hash)
 {
 	uint32_t low = 0, high = stream->n_route;
 	while (low < high) {
@@ -96,11 +97,11 @@ static enum status append(struct lane_shard *shard, struct put_record *record)
 static enum status take_record(struct lane_stream *stream, struct put_record *record)
 {
 	struct lane *lane = stream->lane;
-	struct lane_shard *shard = route(stream, record->hash);
+	struct lane_shard *shard = lane_route(stream, record->hash);
 	if (!shard)
 		return STATUS_NOT_FOUND;
 	record->shard = shard->key;
-	if (stream->refuses)
+	if (stream->refuses || shard->sealing)
 		return STATUS_IO;
 	if (atomic_load_explicit(&lane->store->full, memory_order_relaxed)) {
 		store_want_space(lane);
@@ -137,6 +138,19 @@ static bool has_room(const struct lane_stream *stream)
 	return stream->open->bytes <= GROUP_BYTES_MAX && stream->lane->undurable <= LANE_BYTES_MAX;
 }
 
+/* Does it put to a parent that is being closed? Then it waits, and goes to whatever covers its hashes afterwards. */
+static bool must_wait(const struct lane_stream *stream, const struct store_put *put)
+{
+	if (stream->n_sealing == 0 || stream->seal_refuses || stream->refuses)
+		return false;
+	for (uint32_t i = 0; i < put->n; i++) {
+		const struct lane_shard *shard = lane_route(stream, put->records[i].hash);
+		if (shard && shard->sealing)
+			return true;
+	}
+	return false;
+}
+
 void lane_run_put(struct mail *mail)
 {
 	struct store_put *put = container_of(mail, struct store_put, mail);
@@ -147,7 +161,7 @@ void lane_run_put(struct mail *mail)
 	struct lane_stream *stream = lane->stopping ? NULL : lane_find(lane, put->stream);
 	if (!stream) {
 		lane_put_refuse(lane, put, lane->stopping ? STATUS_CLOSING : STATUS_NOT_FOUND);
-	} else if (stream->waiting.head || !has_room(stream)) {
+	} else if (stream->waiting.head || !has_room(stream) || must_wait(stream, put)) {
 		fifo_push(&stream->waiting, mail);
 		if (list_empty(&stream->waits))
 			list_append(&lane->waiting, &stream->waits);
@@ -167,7 +181,8 @@ void lane_admit_waiting(struct lane *lane)
 	/* Those that still wait go to the end: who is first today is not always first when the lane as a whole is full. */
 	while ((node = list_pop(&streams))) {
 		struct lane_stream *stream = container_of(node, struct lane_stream, waits);
-		while (stream->waiting.head && has_room(stream))
+		while (stream->waiting.head && has_room(stream) &&
+		       !must_wait(stream, container_of(stream->waiting.head, struct store_put, mail)))
 			take(stream, container_of(fifo_pop(&stream->waiting), struct store_put, mail));
 		if (stream->waiting.head)
 			list_append(&lane->waiting, &stream->waits);

@@ -6,7 +6,7 @@
  *
  * - run_read: limits, then the extents from the cursor on, up to the request's bounds. Nothing there: answered at once.
  * - run_job (reader): each extent into a batch, encoded if asked; on_read; the ticket to the lane, the answer to the caller.
- * - ticket back: the bucket is corrected by what was really read.
+ * - ticket back: the bucket is corrected by what was really read; if that was too much, further calls are refused for a while.
  *
  * The lane charges an estimate at once, since the next call of the same consumer may come before the read is done: whole extents, the
  * first and the last by their share of records.
@@ -42,7 +42,11 @@ void lane_run_locate(struct mail *mail)
 	struct store_locate *locate = container_of(mail, struct store_locate, mail);
 	struct lane *lane = locate->lane;
 	struct lane_shard *shard = find_shard(lane, locate->stream, locate->shard, &locate->status);
-	locate->next = shard ? index_resolve(shard, &locate->position) : 0;
+	if (shard && locate->limited && !bucket_take(&shard->iterator_calls, 1, lane->now_ns)) {
+		metric_add(METRIC_reads_throttled, 1);
+		locate->status = STATUS_THROTTLED;
+	}
+	locate->next = locate->status == STATUS_OK ? index_resolve(shard, &locate->position) : 0;
 	locate->mail.run = locate_replied;
 	outbox_add(&lane->outbox, locate->reply_to, &locate->mail);
 }
@@ -53,9 +57,24 @@ struct read_ticket {
 	struct mail mail;
 	struct lane *lane;
 	struct shard_key key;
+	bool limited;
 	uint64_t charged, actual;
 	struct extent_ref extents[]; /* read->extents */
 };
+
+/* AWS: after an answer of 10 MiB calls fail for 5 s, after other over-reading for 1 s. Both are one rule: what is more than the bucket
+ * held is paid with the time that all of the answer costs at the shard's rate, at least a second. */
+static void shut_reads(struct lane_shard *shard, uint64_t bytes, uint64_t now_ns)
+{
+	uint64_t rate = (uint64_t)shard->read_bytes.rate, open_ns = bucket_open_at(&shard->read_bytes, now_ns);
+	if (open_ns == now_ns) /* also without a limit */
+		return;
+	uint64_t wait_ns = bytes > rate ? bytes * 1000 / rate * 1000000 : 1000000000; /* bytes: at most some MiB */
+	if (open_ns < now_ns + wait_ns)
+		open_ns = now_ns + wait_ns;
+	if (shard->reads_shut_ns < open_ns)
+		shard->reads_shut_ns = open_ns;
+}
 
 static void ticket_back(struct mail *mail)
 {
@@ -64,8 +83,10 @@ static void ticket_back(struct mail *mail)
 	const struct lane_stream *stream = lane_find(lane, ticket->key.stream);
 	struct lane_shard *shard = stream ? lane_stream_shard(stream, ticket->key.shard) : NULL;
 	lane->jobs--;
-	if (shard && ticket->actual != ticket->charged)
+	if (shard && ticket->limited) {
 		bucket_charge(&shard->read_bytes, (int64_t)ticket->actual - (int64_t)ticket->charged, lane->now_ns);
+		shut_reads(shard, ticket->actual, lane->now_ns);
+	}
 	free(ticket);
 }
 
@@ -154,7 +175,7 @@ void store_read_release(struct store_read *read)
 /* The bytes are looked at first: a call that they refuse is not counted as one. */
 static bool within_limits(struct lane_shard *shard, uint64_t now_ns)
 {
-	return bucket_open(&shard->read_bytes, now_ns) && bucket_take(&shard->read_calls, 1, now_ns);
+	return now_ns >= shard->reads_shut_ns && bucket_open(&shard->read_bytes, now_ns) && bucket_take(&shard->read_calls, 1, now_ns);
 }
 
 /* How many extents from place i satisfy the request, and their bytes as it would take them. A hole ends them. */
@@ -183,8 +204,12 @@ static void send_to_reader(struct lane_shard *shard, struct store_read *read, si
 {
 	struct lane *lane = shard->stream->lane;
 	struct read_ticket *ticket = xmalloc(sizeof(*ticket) + n * sizeof(struct extent_ref));
-	*ticket = (struct read_ticket){
-		.mail.run = ticket_back, .lane = lane, .key = shard->key, .charged = read->charged, .actual = read->charged};
+	*ticket = (struct read_ticket){.mail.run = ticket_back,
+				       .lane = lane,
+				       .key = shard->key,
+				       .limited = read->limited,
+				       .charged = read->charged,
+				       .actual = read->charged};
 	memcpy(ticket->extents, index_get(shard, i), n * sizeof(struct extent_ref));
 	for (uint32_t k = 0; k < n; k++)
 		segment_ref(ticket->extents[k].segment);

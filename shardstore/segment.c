@@ -93,7 +93,7 @@ static enum status read_failed(const struct extent_ref *extent, int64_t err)
 {
 	bool corrupt = err == 0 || err == -ENODATA;
 	slog(SLOG_ERROR, corrupt ? "extent_damaged" : "extent_unreadable",
-	     "file=%s offset=%" PRIu64 " length=%" PRIu32 " shard=%" PRIu32 " first=%" PRIu64 " count=%" PRIu32 " why=%s",
+	     "file=%s offset=%" PRIu64 " length=%" PRIu32 " shard=%" PRIu32 " first=%" PRIu64 " count=%" PRIu32 " why=\"%s\"",
 	     extent->segment->path, extent->offset, extent->length, extent->shard, extent->first, extent->count,
 	     err == 0          ? "checksum"
 	     : err == -ENODATA ? "file_too_short"

@@ -2,7 +2,8 @@
  *
  * - each extent that the log names goes to its shard's index; a segment's marks raise next index and last arrival also where
  *   retention has left no extent, so that an index is never given twice.
- * - extents of shards that the catalogue no longer has are passed over.
+ * - extents of shards that the catalogue no longer has are passed over, and those behind the end of a closed one: a group that the full
+ *   disk refused may be whole on it all the same, and nobody was told that it is there.
  *
  * Failure: damage is named and the stream is served read-only as far as it is whole (CORRUPT); a log that cannot be opened is an
  * error that names the path.
@@ -31,7 +32,7 @@ static void on_extent(void *arg, const struct extent_ref *extent)
 {
 	struct recovering *recovering = arg;
 	struct lane_shard *shard = lane_stream_shard(recovering->stream, extent->shard);
-	if (!shard)
+	if (!shard || (shard->closed && extent->first > shard->end_index))
 		return;
 	index_append(shard, extent);
 	raise(shard, extent->first + extent->count, extent->arrival_ms);
@@ -82,12 +83,11 @@ enum status stream_attach(struct lane_stream *stream, char **why)
 	if (status)
 		buf_printf(&recovering.why, "%s%s: the log cannot be opened (%s)", recovering.why.n ? "; " : "", stream->path,
 			   status_name(status));
-	for (uint32_t i = 0; i < stream->n_shards; i++) {
+	lane_raise_arrivals(stream, 0);
+	for (uint32_t i = 0; i < stream->n_shards; i++)
 		if (stream->shards[i]->closed) /* its end is the catalogue's to know, also when retention has taken all of it */
-			raise(stream->shards[i], stream->shards[i]->end_index + 1, INT64_MIN);
-		stream->marks[i].next_index = stream->shards[i]->next;
-		stream->marks[i].last_arrival_ms = stream->shards[i]->last_arrival_ms;
-	}
+			stream->shards[i]->next = stream->shards[i]->end_index + 1;
+	lane_route_shards(stream);
 	if (!status && streamlog_readonly(stream->log)) {
 		stream->refuses = true;
 		status = STATUS_CORRUPT;

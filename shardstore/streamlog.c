@@ -93,7 +93,7 @@ bool streamlog_full(int64_t err) { return err == -ENOSPC || err == -EDQUOT || er
 enum status streamlog_poison(struct streamlog *log, const char *what, const char *file, int64_t err)
 {
 	if (!atomic_exchange(&log->poisoned, true))
-		slog(SLOG_ERROR, "log_poisoned", "file=%s call=%s why=%s", file, what, strerror((int)-err));
+		slog(SLOG_ERROR, "log_poisoned", "file=%s call=%s why=\"%s\"", file, what, strerror((int)-err));
 	atomic_store(&log->wants_prepare, false);
 	return STATUS_IO;
 }
@@ -102,7 +102,7 @@ enum status streamlog_refused(struct streamlog *log, const char *what, const cha
 {
 	if (!streamlog_full(err))
 		return streamlog_poison(log, what, file, err);
-	slog(SLOG_WARN, "disk_full", "file=%s call=%s why=%s", file, what, strerror((int)-err));
+	slog(SLOG_WARN, "disk_full", "file=%s call=%s why=\"%s\"", file, what, strerror((int)-err));
 	return STATUS_DISK_FULL;
 }
 
@@ -332,7 +332,7 @@ enum status streamlog_destroy(struct streamlog *log)
 	if (!err || err == -ENOENT)
 		err = io->sync_dir(io, log->parent);
 	if (err)
-		slog(SLOG_ERROR, "log_not_deleted", "path=%s why=%s", log->path, strerror(-err));
+		slog(SLOG_ERROR, "log_not_deleted", "path=%s why=\"%s\"", log->path, strerror(-err));
 	streamlog_free(log);
 	return err ? STATUS_IO : STATUS_OK;
 }

@@ -56,7 +56,7 @@ static int by_number(const void *a, const void *b)
 
 static enum status read_failed(const char *path, int64_t err)
 {
-	slog(SLOG_ERROR, "segment_unreadable", "file=%s why=%s", path, strerror((int)-err));
+	slog(SLOG_ERROR, "segment_unreadable", "file=%s why=\"%s\"", path, strerror((int)-err));
 	return STATUS_IO;
 }
 
@@ -255,7 +255,7 @@ static int64_t write_footer(struct recover *recover, const struct segment_scan *
 	free(entries);
 	if (!streamlog_full(err))
 		return err;
-	slog(SLOG_WARN, "disk_full", "file=%s call=seal why=%s", recover->segments[recover->n - 1]->path, strerror((int)-err));
+	slog(SLOG_WARN, "disk_full", "file=%s call=seal why=\"%s\"", recover->segments[recover->n - 1]->path, strerror((int)-err));
 	/* Half a footer would be told as a torn tail next time. */
 	err = scan->io->truncate(scan->io, file, scan->end);
 	return err ? err : scan->io->fdatasync(scan->io, file);

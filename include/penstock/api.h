@@ -24,6 +24,9 @@ enum operation_number {
 	OP_LIST_STREAM_CONSUMERS,
 	OP_DEREGISTER_STREAM_CONSUMER,
 	OP_SUBSCRIBE_TO_SHARD,
+	OP_SPLIT_SHARD,
+	OP_MERGE_SHARDS,
+	OP_UPDATE_SHARD_COUNT,
 	OP_COUNT,
 	OP_NOT_THERE_YET = OP_COUNT,
 };
@@ -63,6 +66,9 @@ struct register_stream_consumer_input { struct str stream_arn, consumer_name; st
 struct stream_consumer_input { struct str stream_arn, consumer_name, consumer_arn; }; /* Describe and Deregister */
 struct list_stream_consumers_input { struct str stream_arn, next_token; struct opt_int max_results; struct opt_time stream_creation_timestamp; };
 struct starting_position { struct str type, sequence_number; struct opt_time timestamp; bool present; };
+struct split_shard_input { struct str new_starting_hash_key, stream_name, stream_arn, shard_to_split; };
+struct merge_shards_input { struct str shard_to_merge, adjacent_shard_to_merge, stream_name, stream_arn; };
+struct update_shard_count_input { struct str scaling_type, stream_name, stream_arn; struct opt_int target_shard_count; };
 struct subscribe_to_shard_input { struct str consumer_arn, shard_id; struct starting_position position; };
 
 #endif

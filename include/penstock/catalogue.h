@@ -4,7 +4,7 @@
  * immutable, reference-counted snapshot, made anew after each change and mailed to every worker. Mail order gives what clients
  * expect: the snapshot with a change is posted to every worker before the reply to whoever asked for it.
  *
- * Life of a stream: CREATING -> ACTIVE <-> UPDATING; any -> DELETING -> gone. CREATING and DELETING go on after a restart. */
+ * Life of a stream: CREATING -> ACTIVE <-> UPDATING; any -> DELETING -> gone. CREATING, UPDATING and DELETING go on after a restart. */
 #ifndef PENSTOCK_CATALOGUE_H
 #define PENSTOCK_CATALOGUE_H
 
@@ -81,7 +81,8 @@ const char *stream_mode_name(enum stream_mode mode);           /* "PROVISIONED",
 
 /* ---- Changes: to the control thread ---- */
 
-enum change_kind { CHANGE_CREATE_STREAM, CHANGE_DELETE_STREAM, CHANGE_REGISTER_CONSUMER, CHANGE_DEREGISTER_CONSUMER };
+enum change_kind { CHANGE_CREATE_STREAM, CHANGE_DELETE_STREAM, CHANGE_REGISTER_CONSUMER, CHANGE_DEREGISTER_CONSUMER,
+		   CHANGE_SPLIT_SHARD, CHANGE_MERGE_SHARDS, CHANGE_UPDATE_SHARD_COUNT };
 
 enum change_cause { /* which rule refused it, for the text; CAUSE_NONE with STATUS_OK */
 	CAUSE_NONE,
@@ -91,8 +92,18 @@ enum change_cause { /* which rule refused it, for the text; CAUSE_NONE with STAT
 	CAUSE_SHARD_LIMIT,     /* LIMIT_EXCEEDED; have, limit, would are set */
 	CAUSE_CHANGING_LIMIT,  /* LIMIT_EXCEEDED: too many streams CREATING or DELETING */
 	CAUSE_CONSUMER_LIMIT,  /* LIMIT_EXCEEDED */
+	CAUSE_CREATING_LIMIT,  /* LIMIT_EXCEEDED: too many consumers CREATING, over all streams */
 	CAUSE_HAS_CONSUMERS,   /* IN_USE: DeleteStream without EnforceConsumerDeletion */
 	CAUSE_NOT_ACTIVE,      /* IN_USE: stream or consumer in another state */
+	CAUSE_NO_SHARD,        /* NOT_FOUND: `shard` is the one that is not there */
+	CAUSE_ON_DEMAND,       /* VALIDATION: not for a stream in on-demand mode */
+	CAUSE_SHARD_CLOSED,    /* INVALID_ARGUMENT: `shard` is split or merged already */
+	CAUSE_HASH_KEY,        /* INVALID_ARGUMENT: not inside the shard's range, which is in `parent` */
+	CAUSE_NOT_ADJACENT,    /* INVALID_ARGUMENT */
+	CAUSE_TARGET_LIMIT,    /* LIMIT_EXCEEDED: have, limit, would */
+	CAUSE_SCALE_UP,        /* LIMIT_EXCEEDED: more than so many times as many; have, would */
+	CAUSE_SCALE_DOWN,      /* LIMIT_EXCEEDED */
+	CAUSE_UPDATES_LIMIT,   /* LIMIT_EXCEEDED: UpdateShardCount too often in 24 h; limit */
 	CAUSE_FAULT,           /* INTERNAL: the catalogue could not be written */
 };
 
@@ -108,14 +119,18 @@ struct change {
 	struct str stream;                      /* name; lent until on_done */
 	struct str consumer;                    /* name */
 	enum stream_mode mode;
-	uint32_t shards;                        /* CREATE_STREAM: >= 1 */
+	uint32_t shards;                        /* CREATE_STREAM: >= 1; UPDATE_SHARD_COUNT: the target */
+	uint32_t shard, adjacent;               /* SPLIT_SHARD: shard; MERGE_SHARDS: both */
+	uint128 hash;                           /* SPLIT_SHARD: where the second child begins; 0: nowhere that can be */
 	int32_t max_record_kib;                 /* CREATE_STREAM */
 	bool enforce_consumer_deletion;         /* DELETE_STREAM */
 
 	/* out */
 	enum status status;
 	enum change_cause cause;
-	int64_t have, limit, would;
+	int64_t have, limit, would;             /* UPDATE_SHARD_COUNT, done: have: open shards before */
+	enum stream_status state;               /* resharding, CAUSE_NOT_ACTIVE: the stream's */
+	struct shard_info parent;               /* CAUSE_HASH_KEY */
 	struct consumer_info registered;        /* REGISTER_CONSUMER: as it was made */
 };
 

@@ -11,11 +11,12 @@
 	C(request_errors, "Requests answered with an error")                                     \
 	C(connections_accepted, "Connections accepted")                                          \
 	C(connections_refused, "Connections refused for a bound")                                \
+	C(clients_cut, "Connections ended because their client passed a bound")                  \
 	G(connections, "Connections open")                                                       \
 	C(records_put, "Records made durable")                                                   \
 	C(bytes_put, "Data and partition-key bytes made durable")                                \
 	C(records_throttled, "Records refused by the write limits")                              \
-	C(reads_throttled, "GetRecords calls refused by the read limits")                        \
+	C(reads_throttled, "GetRecords and GetShardIterator calls refused by their limits")        \
 	C(groups, "Commit groups synced")                                                        \
 	C(group_bytes, "Bytes written in commit groups")                                         \
 	C(syncs, "fdatasync calls for commit groups")                                            \

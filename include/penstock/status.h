@@ -27,6 +27,7 @@
 	X(INVALID_SIGNATURE,     -14, 400, "InvalidSignatureException")         \
 	X(INTERNAL,              -15, 500, "InternalFailure")                   \
 	X(UNAVAILABLE,           -16, 503, "ServiceUnavailable")                \
+	X(UNRECOGNIZED_CLIENT,   -22, 400, "UnrecognizedClientException")       \
 	/* Store outcomes that never reach the wire under these names. */       \
 	X(DISK_FULL,             -17, 500, "InternalFailure")                   \
 	X(IO,                    -18, 500, "InternalFailure")                   \

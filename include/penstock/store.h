@@ -96,7 +96,8 @@ struct store_locate {
 	uint64_t stream;
 	uint32_t shard;
 	struct position position;
-	enum status status;      /* OK, NOT_FOUND */
+	bool limited;            /* GetShardIterator: counts against 5 calls/s of the shard */
+	enum status status;      /* OK, NOT_FOUND, THROTTLED */
 	uint64_t next;
 };
 
@@ -186,7 +187,8 @@ struct store_join {
 	struct lease_holder *holder; /* whom to tell of takeover and deletion */
 	uint64_t subscription;       /* the holder's name for it; unique in the process */
 	/* out */
-	enum status status;          /* OK; IN_USE: another began < 5 s ago; NOT_FOUND: no stream or shard */
+	enum status status;          /* OK; IN_USE: another began < 5 s ago; NOT_FOUND: no stream or shard; LIMIT_EXCEEDED: more than
+	                                1 call/s of this consumer and shard; the lease that there may be was not looked at */
 	struct shard_key key;
 	uint64_t next;               /* start cursor */
 	int64_t before_s;            /* second of the record before `next` (or the shard's creation): for ContinuationSequenceNumber */
@@ -224,10 +226,28 @@ struct store_admin {
 	struct lane *lane;
 	struct mailbox *reply_to;
 	void (*on_done)(struct store_admin *admin);
-	enum { ADMIN_OPEN_STREAM, ADMIN_CLOSE_STREAM, ADMIN_DROP_CONSUMER, ADMIN_RETAIN } kind;
+	enum {
+		ADMIN_OPEN_STREAM,
+		ADMIN_CLOSE_STREAM,
+		ADMIN_DROP_CONSUMER,
+		ADMIN_RETAIN,
+		/* Resharding, in this order; between the second and the third the snapshot with the children is published.
+		 * SEAL: answered when all that the parents took is durable; from then on they take nothing, and puts to them wait, with all of
+		 *   the stream that come behind them. The end is final once the catalogue says it: until then a crash forgets the seal.
+		 * ADD_SHARDS: the catalogue has closed the parents; the children can be read and joined, and take nothing yet.
+		 * SWITCH_SHARDS: parents closed, listeners told, children take the puts, those that waited first. */
+		ADMIN_SEAL,
+		ADMIN_ADD_SHARDS,
+		ADMIN_SWITCH_SHARDS,
+	} kind;
 	struct stream_info *stream; /* OPEN: with its shards, lent. Makes directory and first segment. CLOSE: ends leases, deletes the directory */
 	uint64_t id;                /* DROP_CONSUMER: consumer's; RETAIN: stream's */
-	uint64_t stream_id;         /* CLOSE, DROP_CONSUMER */
+	uint64_t stream_id;         /* CLOSE, DROP_CONSUMER, and resharding's */
+	struct shard_info *shards;  /* lent. SEAL: the parents; end_index is filled. SWITCH_SHARDS: the same, as the catalogue closed them.
+	                               ADD_SHARDS: the children by number; intermediate ones closed */
+	uint32_t n_shards;
+	bool refuse;                /* SEAL, again: the catalogue cannot be written just now: puts to the parents fail with IO instead of waiting */
+	int64_t expired_ms;         /* RETAIN: the catalogue no longer has shards that closed before it: forget them unless somebody listens */
 	int64_t horizon_ms;         /* RETAIN: drop segments whose every record arrived before it; reads from now on never return older records */
 	enum status status;
 	void *state;                /* store's */

@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import time
 import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -32,10 +33,27 @@ class ApiError(Exception):
         super().__init__(f"{status} {self.type}: {self.message}")
 
 
+def patient(ask, good, seconds=30):
+    """Asks until the answer is good, as an SDK's user would: a few times at once, then 8 times a second; LimitExceededException says only
+    that it was too soon."""
+    end, wait = time.monotonic() + seconds, 0.02
+    while True:
+        try:
+            answer = ask()
+            if good(answer):
+                return answer
+        except ApiError as error:
+            if error.type != "LimitExceededException":
+                raise
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(wait)
+        wait = min(wait * 2, 0.125)
+
+
 class Server:
     """penstock as a child process on a free port of loopback. It is ended by its process id, never by name."""
 
-    def __init__(self, *options, data_dir=None, log_level="warn", listen="127.0.0.1:0"):
+    def __init__(self, *options, data_dir=None, log_level="warn", listen="127.0.0.1:0", own_session=False):
         self._temporary = None
         if data_dir is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="penstock-test-")
@@ -44,6 +62,7 @@ class Server:
         self.process = subprocess.Popen(
             [BINARY, "--listen", listen, "--data-dir", self.data_dir, "--print-ready", "--log-level", log_level, *options],
             stdout=subprocess.PIPE,
+            start_new_session=own_session,
         )
         line = self.process.stdout.readline().decode()
         if not line.startswith("listening "):
@@ -127,16 +146,22 @@ class Client:
         self.connection.close()
 
     def make_stream(self, name, shards=1):
-        self.call("CreateStream", StreamName=name, ShardCount=shards)
-        while True:
-            summary = self.call("DescribeStreamSummary", StreamName=name)["StreamDescriptionSummary"]
-            if summary["StreamStatus"] == "ACTIVE":
-                return summary["StreamARN"]
+        patient(lambda: self.call("CreateStream", StreamName=name, ShardCount=shards), lambda answer: True)
+        return self.wait_active(name)["StreamARN"]
+
+    def wait_active(self, name):
+        return patient(
+            lambda: self.call("DescribeStreamSummary", StreamName=name)["StreamDescriptionSummary"],
+            lambda summary: summary["StreamStatus"] == "ACTIVE",
+        )
 
     def register(self, stream_arn, name):
-        arn = self.call("RegisterStreamConsumer", StreamARN=stream_arn, ConsumerName=name)["Consumer"]["ConsumerARN"]
-        while self.call("DescribeStreamConsumer", ConsumerARN=arn)["ConsumerDescription"]["ConsumerStatus"] != "ACTIVE":
-            pass
+        made = patient(lambda: self.call("RegisterStreamConsumer", StreamARN=stream_arn, ConsumerName=name), lambda answer: True)
+        arn = made["Consumer"]["ConsumerARN"]
+        patient(
+            lambda: self.call("DescribeStreamConsumer", ConsumerARN=arn)["ConsumerDescription"],
+            lambda consumer: consumer["ConsumerStatus"] == "ACTIVE",
+        )
         return arn
 
     def shard_ids(self, name):

@@ -14,6 +14,7 @@ import uuid
 
 import boto3
 import botocore.config
+import botocore.exceptions
 import cbor2
 import pytest
 
@@ -123,13 +124,19 @@ def kinesis(server):
 
 
 def wait_for(condition, seconds=10):
-    """Polls: the API has no other way to tell of a transition."""
-    deadline = time.monotonic() + seconds
+    """Polls: the API has no other way to tell of a transition. A few times at once, then 8 times a second: AWS has limits on that, too."""
+    deadline, wait = time.monotonic() + seconds, 0.01
     while time.monotonic() < deadline:
-        value = condition()
+        try:
+            value = condition()
+        except botocore.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] != "LimitExceededException":
+                raise
+            value = None
         if value:
             return value
-        time.sleep(0.01)
+        time.sleep(wait)
+        wait = min(wait * 2, 0.125)
     raise AssertionError("it did not happen in time")
 
 
@@ -137,14 +144,14 @@ def make_stream(client, shards=1, name=None, **more):
     name = name or "s-" + uuid.uuid4().hex
     if shards:
         more["ShardCount"] = shards
-    client.create_stream(StreamName=name, **more)
+    wait_for(lambda: client.create_stream(StreamName=name, **more))
     wait_for(lambda: client.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]["StreamStatus"] == "ACTIVE")
     return name
 
 
 def make_consumer(client, stream, name="app"):
     arn = stream_arn(stream)
-    made = client.register_stream_consumer(StreamARN=arn, ConsumerName=name)["Consumer"]
+    made = wait_for(lambda: client.register_stream_consumer(StreamARN=arn, ConsumerName=name))["Consumer"]
     wait_for(
         lambda: client.describe_stream_consumer(ConsumerARN=made["ConsumerARN"])["ConsumerDescription"]["ConsumerStatus"] == "ACTIVE"
     )

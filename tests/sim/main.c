@@ -67,6 +67,7 @@ static int run_seed(const struct arguments *arguments, uint64_t seed)
 	sim.verbose = arguments->verbose;
 	/* The server's own lines about damage and failed disks are what is provoked here by the thousand. */
 	slog_set_level(arguments->verbose ? SLOG_DEBUG : (enum slog_level) - 1);
+	alarm(120); /* a loop without end is a failure too; a seed takes some 20 ms */
 	bool passed = sim_run(&sim, seed, arguments->steps);
 	if (!passed)
 		printf("seed %" PRIu64 ": %s\n", seed, sim.violation);

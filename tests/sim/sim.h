@@ -137,7 +137,7 @@ struct sim {
 	uint128 hot;                /* with skewed puts: where most of them go */
 
 	struct { /* how much happened, for a look at what a seed covers */
-		uint64_t acked, failed_puts, throttled, events, records, joins, takeovers, polls, crashes, heartbeats, finals, resumed;
+		uint64_t acked, failed_puts, throttled, events, records, joins, polls, crashes, heartbeats, finals, resumed;
 	} count;
 };
 

@@ -137,6 +137,21 @@ static void check_start(struct sim_client *client)
 			 (unsigned long long)end, (unsigned long long)client->low);
 }
 
+static bool may_refuse(const struct sim_client *client, enum status status)
+{
+	const struct sim *sim = client->sim;
+	switch (status) {
+	case STATUS_LIMIT_EXCEEDED:
+		return sim->limits.subscribe_calls != 0;
+	case STATUS_IN_USE:
+		return client->rival;
+	case STATUS_NOT_FOUND: /* the consumer was dropped */
+		return client->consumer_id != client->shard->stream->info->consumers[client->consumer].id;
+	default:
+		return status == STATUS_CLOSING && sim->stopping;
+	}
+}
+
 static void on_joined(struct subscription *sub, enum status status)
 {
 	struct sim_client *client = container_of(sub, struct sim_client, sub);
@@ -150,8 +165,7 @@ static void on_joined(struct subscription *sub, enum status status)
 		return;
 	}
 	client->live = false;
-	bool dropped = client->consumer_id != client->shard->stream->info->consumers[client->consumer].id;
-	if (status == STATUS_IN_USE ? !client->rival : status == STATUS_NOT_FOUND ? !dropped : !sim->stopping || status != STATUS_CLOSING)
+	if (!may_refuse(client, status))
 		sim_fail(sim, "join: shard %u: %s", client->shard->number, status_name(status));
 }
 

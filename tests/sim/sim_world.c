@@ -100,12 +100,15 @@ void sim_world_init(struct sim *sim)
 	sim->clock_steps = rng_chance(rng, 25);
 	sim->reshards = rng_chance(rng, 40);
 	sim->skewed = rng_chance(rng, 40);
-	if (rng_chance(rng, 50))
+	if (rng_chance(rng, 50)) {
 		sim->limits = (struct limits)LIMITS_AWS;
-	else if (rng_chance(rng, 50))
+		/* Most worlds let clients come back at once: joins that are refused for their rate try nothing else. */
+		sim->limits.subscribe_calls = rng_chance(rng, 25);
+	} else if (rng_chance(rng, 50)) {
 		sim->limits = (struct limits){.push_bytes = 50000, .read_calls = 5, .read_bytes = 1 << 20};
-	else
+	} else {
 		sim->limits = (struct limits)LIMITS_OFF;
+	}
 
 	size_t n = 8192 + SIM_RECORD_MAX;
 	sim->noise = xmalloc(n);

@@ -12,6 +12,7 @@
 
 #include "penstock/fanout.h"
 #include "penstock/limits.h"
+#include "server/rates.h"
 #include "server/request.h"
 #include "server/worker.h"
 
@@ -213,12 +214,14 @@ static inline void fake_teardown(void)
 {
 	buf_free(&answer.body);
 	member("");
+	rates_free(fake_server.rates);
 	EVP_MD_CTX_free(fake_worker.md5_ctx);
 	EVP_MD_free(fake_worker.md5);
 }
 
 static inline void fake_setup(void)
 {
+	static const struct limits no_rates = LIMITS_OFF; /* the clock stands: a test of many calls would be refused */
 	fake_now_ms = NOW_MS;
 	fake_io.wall_ms = fake_wall_ms;
 	fake_io.mono_ns = fake_mono_ns;
@@ -228,6 +231,7 @@ static inline void fake_setup(void)
 				      .n_workers = 1,
 				      .region = "us-east-1",
 				      .account = "000000000000"};
+	fake_server.rates = rates_new(&no_rates);
 	memset(fake_server.iterator_key, 1, 32);
 	memset(fake_server.page_key, 2, 32);
 	fake_worker.server = &fake_server;

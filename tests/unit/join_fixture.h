@@ -46,15 +46,17 @@ static bool on_lease_probe(struct lease_holder *holder, uint64_t subscription)
 	return ear->gone;
 }
 
-static inline void join_fixture(uint32_t shards)
+static inline void join_fixture_limits(struct limits limits, uint32_t shards)
 {
-	fixture((struct limits)LIMITS_OFF, shards);
+	fixture(limits, shards);
 	memset(ears, 0, sizeof(ears));
 	for (int i = 0; i < EARS; i++) {
 		listener_init(&ears[i].listener, &fix.box, on_notice);
 		ears[i].holder = (struct lease_holder){.box = &fix.box, .on_lease_end = on_lease_end, .on_lease_probe = on_lease_probe};
 	}
 }
+
+static inline void join_fixture(uint32_t shards) { join_fixture_limits((struct limits)LIMITS_OFF, shards); }
 
 static inline void forget_notices(void)
 {

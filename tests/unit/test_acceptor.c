@@ -177,6 +177,35 @@ TEST(ends_by_a_signal)
 	acceptor_close(&acceptor);
 }
 
+static _Atomic int hangups;
+
+static void on_hangup(void *arg)
+{
+	cr_assert_eq(arg, &hangups);
+	hangups++;
+}
+
+TEST(hangups_are_passed_on_and_end_nothing)
+{
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	start();
+	acceptor_on_hangup(&acceptor, on_hangup, &hangups);
+	for (int i = 1; i <= 3; i++) {
+		cr_assert_eq(kill(getpid(), SIGHUP), 0);
+		while (hangups < i)
+			usleep(1000);
+	}
+	cr_assert_eq(kill(getpid(), SIGTERM), 0);
+	pthread_join(thread, NULL);
+	cr_assert_eq(ended, ACCEPTOR_SIGNALLED);
+	cr_assert_eq(hangups, 3);
+	acceptor_close(&acceptor);
+}
+
 TEST(says_that_a_port_is_taken)
 {
 	struct acceptor second;

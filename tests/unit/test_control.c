@@ -608,7 +608,7 @@ TEST(at_most_five_consumers_are_creating)
 	for (; name[0] < 'f'; name[0]++)
 		cr_assert_eq(register_consumer("orders", name).status, STATUS_OK);
 	change = register_consumer("orders", name);
-	cr_assert_eq(change.cause, CAUSE_CONSUMER_LIMIT);
+	cr_assert_eq(change.cause, CAUSE_CREATING_LIMIT);
 	cr_assert_eq(change.limit, 5);
 	cr_assert_eq(deregister("orders", "a").status, STATUS_OK, "one that is CREATING can go");
 	cr_assert_eq(register_consumer("orders", name).status, STATUS_OK);
@@ -884,7 +884,7 @@ TEST(a_newer_version_is_left_alone)
 	make_and_stop();
 	sql("UPDATE schema_version SET version = 7");
 	expect_refusal(STATUS_CORRUPT, "version 7");
-	sql("UPDATE schema_version SET version = 1");
+	sql("UPDATE schema_version SET version = 2");
 	start();
 	await("orders", STREAM_ACTIVE);
 	stop();

@@ -1080,6 +1080,14 @@ Test(ops, R14_another_subscription_is_active)
 	cr_expect(!answer.streamed);
 }
 
+Test(ops, subscribing_too_often)
+{
+	subscribe("app:1600000005", "2", "\"Type\":\"TRIM_HORIZON\"");
+	sent_sub->ops->on_joined(sent_sub, STATUS_LIMIT_EXCEEDED);
+	EXPECT_ERROR("LimitExceededException",
+		     "Rate exceeded for consumer app on shard shardId-000000000002 in stream orders under account 000000000000.");
+}
+
 Test(ops, subscribe_in_the_order_of_its_checks)
 {
 	subscribe("nope:1", "x", "\"Type\":\"AT_TIMESTAMP\"");
@@ -1105,4 +1113,68 @@ Test(ops, R17_subscribe_while_the_stream_is_creating)
 	streams[2].status = STREAM_CREATING;
 	subscribe("app:1600000005", "2", "\"Type\":\"LATEST\"");
 	EXPECT_ERROR("ResourceInUseException", "Stream orders under account 000000000000 not ACTIVE, instead in state CREATING");
+}
+
+/* ---- SplitShard, MergeShards, UpdateShardCount ---- */
+
+Test(ops, resharding_asks_the_catalogue)
+{
+	call("SplitShard", "{\"StreamName\":\"orders\",\"ShardToSplit\":\"abc-5\",\"NewStartingHashKey\":\"123\"}");
+	cr_assert_not_null(sent_change);
+	cr_expect_eq(sent_change->kind, CHANGE_SPLIT_SHARD);
+	cr_expect(str_equal(sent_change->stream, STR("orders")));
+	cr_expect(sent_change->shard == 5 && sent_change->hash == 123);
+	change_done(STATUS_OK, CAUSE_NONE);
+	EXPECT_RAW(200, JSON_TYPE, "");
+	call("MergeShards", "{\"StreamName\":\"orders\",\"ShardToMerge\":\"1\",\"AdjacentShardToMerge\":\"2\"}");
+	cr_expect_eq(sent_change->kind, CHANGE_MERGE_SHARDS);
+	cr_expect(sent_change->shard == 1 && sent_change->adjacent == 2);
+	change_done(STATUS_OK, CAUSE_NONE);
+	EXPECT_RAW(200, JSON_TYPE, "");
+	call("UpdateShardCount", "{\"StreamName\":\"orders\",\"TargetShardCount\":4,\"ScalingType\":\"UNIFORM_SCALING\"}");
+	cr_expect_eq(sent_change->kind, CHANGE_UPDATE_SHARD_COUNT);
+	cr_expect_eq(sent_change->shards, 4);
+	sent_change->have = 2;
+	change_done(STATUS_OK, CAUSE_NONE);
+	EXPECT_RAW(200, JSON_TYPE,
+		   "{\"StreamName\":\"orders\",\"CurrentShardCount\":2,\"TargetShardCount\":4,\"StreamARN\":\"arn:aws:kinesis:us-east-1:"
+		   "000000000000:stream/orders\"}");
+}
+
+Test(ops, resharding_refused)
+{
+	call("SplitShard", "{\"StreamName\":\"nope\",\"ShardToSplit\":\"2147483648\",\"NewStartingHashKey\":\"1\"}");
+	EXPECT_ERROR("ResourceNotFoundException", "Could not find shard 2147483648 in stream nope under account 000000000000.");
+	cr_expect_null(sent_change);
+	call("SplitShard",
+	     "{\"StreamName\":\"orders\",\"ShardToSplit\":\"0\",\"NewStartingHashKey\":\"999999999999999999999999999999999999999\"}");
+	cr_expect(sent_change->hash == 0, "a key that is none is in no shard");
+	sent_change->parent = (struct shard_info){.key.shard = 0, .hash_first = 3, .hash_last = 77};
+	change_done(STATUS_INVALID_ARGUMENT, CAUSE_HASH_KEY);
+	EXPECT_ERROR("InvalidArgumentException",
+		     "NewStartingHashKey 999999999999999999999999999999999999999 used in SplitShard() on shard shardId-000000000000 in "
+		     "stream orders "
+		     "under account 000000000000 is not both greater than one plus the shard's StartingHashKey 3 and less than the shard's "
+		     "EndingHashKey 77.");
+	call("MergeShards", "{\"StreamName\":\"orders\",\"ShardToMerge\":\"0\",\"AdjacentShardToMerge\":\"2\"}");
+	sent_change->state = STREAM_DELETING;
+	change_done(STATUS_IN_USE, CAUSE_NOT_ACTIVE);
+	EXPECT_ERROR("ResourceInUseException", "Stream orders under account 000000000000 not ACTIVE, instead in state DELETING");
+	call("UpdateShardCount", "{\"StreamName\":\"orders\",\"TargetShardCount\":40,\"ScalingType\":\"UNIFORM_SCALING\"}");
+	sent_change->have = 3;
+	sent_change->limit = 5;
+	sent_change->would = 40;
+	change_done(STATUS_LIMIT_EXCEEDED, CAUSE_SCALE_UP);
+	EXPECT_ERROR("LimitExceededException",
+		     "UpdateShardCount cannot scale up so far at once. Current open shard count: 3, Target shard count: 40");
+	call("UpdateShardCount", "{\"StreamName\":\"orders\",\"TargetShardCount\":4,\"ScalingType\":\"UNIFORM_SCALING\"}");
+	change_done(STATUS_INTERNAL, CAUSE_FAULT);
+	EXPECT_RAW(500, JSON_TYPE, "{\"__type\":\"InternalFailure\"}");
+	call("UpdateShardCount", "{\"StreamName\":\"orders\",\"TargetShardCount\":0,\"ScalingType\":\"x\"}");
+	EXPECT_ERROR(
+		"ValidationException",
+		"2 validation errors detected: Value 'x' at 'scalingType' failed to satisfy constraint: Member must satisfy enum value "
+		"set: "
+		"[UNIFORM_SCALING]; Value '0' at 'targetShardCount' failed to satisfy constraint: Member must have value greater than or "
+		"equal to 1");
 }

@@ -423,18 +423,66 @@ Test(h2, client_resets_flood)
 	client_pump(&c);
 	uint8_t open[] = {0, 0, 6, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 0, 0, 0, 0, OPEN_BLOCK};
 	uint8_t reset[13] = {0, 0, 4, NGHTTP2_RST_STREAM, 0, 0, 0, 0, 0, 0, 0, 0, NGHTTP2_CANCEL};
-	for (unsigned i = 0; i < 300; i++) {
+	for (unsigned i = 0; i < 1200; i++) {
 		uint32_t id = 2 * i + 1;
 		open[7] = reset[7] = (uint8_t)(id >> 8);
 		open[8] = reset[8] = (uint8_t)id;
 		send_all(c.fd, open, sizeof(open));
 		send_all(c.fd, reset, 13);
+		if (i == 998) {
+			turns(3);
+			cr_assert_not(the_conn()->closing, "a KCL worker may cancel all that it may have");
+		}
 	}
-	client_pump(&c);
-	cr_assert_eq(c.goaways, 1u);
-	cr_assert(c.closed);
+	expect_calm();
 	cr_assert_eq(worker.requests, 0u);
-	client_close(&c);
+}
+
+/* Each request is in work when its stream dies: it costs on. */
+Test(h2, requests_left_behind)
+{
+	client_open(&c, false);
+	client_pump(&c);
+	uint8_t open[] = {0,
+			  0,
+			  12,
+			  NGHTTP2_HEADERS,
+			  NGHTTP2_FLAG_END_HEADERS | NGHTTP2_FLAG_END_STREAM,
+			  0,
+			  0,
+			  0,
+			  0,
+			  0x83,
+			  0x86,
+			  0x04,
+			  0x05,
+			  '/',
+			  'h',
+			  'o',
+			  'l',
+			  'd',
+			  0x01,
+			  0x01,
+			  'h'};
+	uint8_t reset[13] = {0, 0, 4, NGHTTP2_RST_STREAM, 0, 0, 0, 0, 0, 0, 0, 0, NGHTTP2_CANCEL};
+	for (unsigned i = 0; i < 1050; i++) {
+		uint32_t id = 2 * i + 1;
+		open[7] = reset[7] = (uint8_t)(id >> 8);
+		open[8] = reset[8] = (uint8_t)id;
+		send_all(c.fd, open, sizeof(open));
+		send_all(c.fd, reset, 13);
+		if (i % 50 == 0) { /* below the rate of resets */
+			turns(2);
+			fake_ahead_ns += SECOND_NS;
+		}
+	}
+	expect_calm();
+	cr_assert_leq(n_held, 1001u);
+	cr_assert_eq(worker.requests, n_held, "they outlive the connection");
+	for (unsigned i = 0; i < n_held; i++)
+		echo(held[i]);
+	n_held = 0;
+	cr_assert_eq(worker.requests, 0u);
 }
 
 /* MadeYouReset: streams that the client makes us reset, here by a window overflow. */
@@ -461,6 +509,188 @@ Test(h2, our_resets_flood)
 	close(c.fd);
 	turns(3);
 	nghttp2_session_del(c.session);
+}
+
+/* No deadline of a subscription's last words is held against its client. */
+Test(h2, our_own_resets_are_free)
+{
+	client_open(&c, false);
+	for (unsigned i = 0; i < 60; i++)
+		client_ask(&c, "/hold", "x", 1);
+	client_pump(&c);
+	for (unsigned i = 0; i < 60; i++)
+		nghttp2_submit_rst_stream(((struct h2 *)the_conn()->session)->session, NGHTTP2_FLAG_NONE, (int32_t)(2 * i + 1),
+					  NGHTTP2_CANCEL);
+	conn_dirty(the_conn());
+	client_pump(&c);
+	cr_assert_eq(c.goaways, 0u);
+	cr_assert_not(the_conn()->closing);
+	client_close(&c);
+}
+
+static void flood(const uint8_t *frame, size_t n, unsigned times)
+{
+	client_open(&c, false);
+	client_pump(&c);
+	for (unsigned i = 0; i < times; i++)
+		send_all(c.fd, frame, n);
+	expect_calm();
+}
+
+Test(h2, settings_flood)
+{
+	static const uint8_t settings[9] = {0, 0, 0, NGHTTP2_SETTINGS, 0, 0, 0, 0, 0};
+	flood(settings, 9, 80);
+}
+
+Test(h2, unknown_frames_flood)
+{
+	static const uint8_t unknown[9] = {0, 0, 0, 0xbe, 0, 0, 0, 0, 0};
+	flood(unknown, 9, 1500);
+}
+
+Test(h2, continuation_flood)
+{
+	static const uint8_t open[] = {0, 0, 6, NGHTTP2_HEADERS, 0, 0, 0, 0, 1, OPEN_BLOCK};
+	static const uint8_t on[] = {0, 0, 3, NGHTTP2_CONTINUATION, 0, 0, 0, 0, 1, 0x00, 0x01, 'a'};
+	client_open(&c, false);
+	client_pump(&c);
+	send_all(c.fd, open, sizeof(open));
+	for (unsigned i = 0; i < 20; i++)
+		send_all(c.fd, on, sizeof(on));
+	expect_calm();
+}
+
+/* A value of 4,000 bytes goes to the table once, and is named by one byte again and again. */
+Test(h2, hpack_bomb)
+{
+	static uint8_t frame[9 + 6 + 7 + 4000 + 200];
+	uint8_t *p = frame + 9;
+	static const uint8_t begin[] = {OPEN_BLOCK, 0x40, 0x01, 'x', 0x7f, 0xa1, 0x1e}; /* literal with indexing, 4000 bytes */
+	memcpy(p, begin, sizeof(begin));
+	memset(p + sizeof(begin), 'v', 4000);
+	memset(p + sizeof(begin) + 4000, 0x80 | 62, 200);
+	size_t n = sizeof(begin) + 4000 + 200;
+	frame[1] = (uint8_t)(n >> 8), frame[2] = (uint8_t)n;
+	frame[3] = NGHTTP2_HEADERS, frame[4] = NGHTTP2_FLAG_END_HEADERS | NGHTTP2_FLAG_END_STREAM, frame[8] = 1;
+	flood(frame, 9 + n, 1);
+	cr_assert_eq(n_dispatched, 0u);
+}
+
+/* Padding is no data. */
+Test(h2, padded_nothing_flood)
+{
+	static const uint8_t open[] = {0, 0, 6, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 0, 0, 0, 1, OPEN_BLOCK};
+	static const uint8_t padded[] = {0, 0, 3, NGHTTP2_DATA, NGHTTP2_FLAG_PADDED, 0, 0, 0, 1, 2, 0, 0};
+	client_open(&c, false);
+	client_pump(&c);
+	send_all(c.fd, open, sizeof(open));
+	for (unsigned i = 0; i < 1200; i++)
+		send_all(c.fd, padded, sizeof(padded));
+	expect_calm();
+}
+
+Test(h2, windows_opened_byte_by_byte)
+{
+	static const uint8_t update[13] = {0, 0, 4, NGHTTP2_WINDOW_UPDATE, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+	flood(update, 13, 12000);
+}
+
+/* A client that gives two windows back for each small event, as some do, pays with what it was sent. */
+Test(h2, windows_given_back_for_small_events_are_free)
+{
+	static const uint8_t update[13] = {0, 0, 4, NGHTTP2_WINDOW_UPDATE, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+	client_open(&c, false);
+	client_ask(&c, "/sub", "{}", 2);
+	client_pump(&c);
+	for (unsigned i = 0; i < 8000; i++) {
+		fake_push(0, 270);
+		send_all(c.fd, update, 13);
+		send_all(c.fd, update, 13);
+		if (i % 20 == 0)
+			client_pump(&c);
+		turns(1);
+	}
+	client_pump(&c);
+	cr_assert_eq(c.goaways, 0u);
+	cr_assert_not(the_conn()->closing);
+	client_close(&c);
+}
+
+Test(h2, data_on_a_closed_stream)
+{
+	static const uint8_t data[] = {0, 0, 1, NGHTTP2_DATA, 0, 0, 0, 0, 1, 'x'};
+	client_open(&c, false);
+	unsigned a = client_ask(&c, "/a", NULL, 0);
+	client_pump(&c);
+	cr_assert(c.streams[a].closed);
+	send_all(c.fd, data, 5); /* its head in two pieces */
+	turns(2);
+	cr_assert_not(the_conn()->closing);
+	send_all(c.fd, data + 5, 5);
+	client_pump(&c);
+	cr_assert_eq(c.goaway_code, NGHTTP2_STREAM_CLOSED);
+	cr_assert(c.closed);
+	client_close(&c);
+}
+
+Test(h2, data_behind_the_clients_reset)
+{
+	static const uint8_t bytes[] = {0,
+					0,
+					6,
+					NGHTTP2_HEADERS,
+					NGHTTP2_FLAG_END_HEADERS,
+					0,
+					0,
+					0,
+					1,
+					OPEN_BLOCK,
+					0,
+					0,
+					4,
+					NGHTTP2_RST_STREAM,
+					0,
+					0,
+					0,
+					0,
+					1,
+					0,
+					0,
+					0,
+					NGHTTP2_CANCEL,
+					0,
+					0,
+					1,
+					NGHTTP2_DATA,
+					NGHTTP2_FLAG_END_STREAM,
+					0,
+					0,
+					0,
+					1,
+					'x'};
+	client_open(&c, false);
+	client_pump(&c);
+	send_all(c.fd, bytes, sizeof(bytes));
+	client_pump(&c);
+	cr_assert_eq(c.goaway_code, NGHTTP2_STREAM_CLOSED);
+	cr_assert_eq(worker.requests, 0u);
+	client_close(&c);
+}
+
+Test(h2, headers_on_a_closed_stream)
+{
+	static const uint8_t again[] = {0, 0, 6, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 0, 0, 0, 1, OPEN_BLOCK};
+	client_open(&c, false);
+	unsigned a = client_ask(&c, "/a", NULL, 0);
+	client_pump(&c);
+	cr_assert(c.streams[a].closed);
+	send_all(c.fd, again, sizeof(again));
+	client_pump(&c);
+	cr_assert_eq(c.goaway_code, NGHTTP2_STREAM_CLOSED);
+	cr_assert(c.closed);
+	cr_assert_eq(n_dispatched, 1u);
+	client_close(&c);
 }
 
 Test(h2, garbage_behind_the_preface)
@@ -495,6 +725,29 @@ Test(h2, slow_body_and_unwanted_answer_and_idleness)
 	cr_assert_eq(c.goaways, 1u);
 	cr_assert_eq(c.goaway_code, NGHTTP2_NO_ERROR);
 	cr_assert(c.closed);
+	client_close(&c);
+}
+
+/* One slow body has its 30 s; forty at once have not. */
+Test(h2, many_slow_bodies_are_hurried)
+{
+	client_open(&c, false);
+	nghttp2_nv nva[] = {nv(":method", "POST"), nv(":scheme", "http"), nv(":authority", "h"), nv(":path", "/")};
+	unsigned quick = client_ask(&c, "/hold", "x", 1);
+	for (unsigned i = 0; i < 40; i++)
+		nghttp2_submit_headers(c.session, NGHTTP2_FLAG_NONE, -1, NULL, nva, 4, NULL);
+	client_pump(&c);
+	cr_assert_eq(worker.requests, 41u);
+	pass(9 * SECOND_NS / 4);
+	cr_assert_eq(worker.requests, 41u);
+	pass(SECOND_NS);
+	client_pump(&c);
+	cr_assert_eq(worker.requests, 1u, "what is in work here is not the client's fault");
+	cr_assert_not(c.closed);
+	echo(held[0]);
+	held[0] = NULL;
+	client_pump(&c);
+	cr_assert_eq(c.streams[quick].status, 200);
 	client_close(&c);
 }
 

@@ -298,3 +298,61 @@ Test(lane_lease, stop_answers_joins_that_wait_and_takes_probes_back)
 	cr_expect_eq(waiting.join.status, STATUS_CLOSING);
 	cr_expect_eq(late.join.status, STATUS_CLOSING);
 }
+
+/* ---- SubscribeToShard, 1 a second ---- */
+
+static const struct limits one_a_second = {.subscribe_calls = 1};
+
+static enum status join_status(int ear, uint32_t shard, uint64_t consumer, uint64_t subscription)
+{
+	struct test_join test;
+	join_send(&test, ear, shard, consumer, subscription);
+	settle();
+	cr_assert(test.done);
+	return test.join.status;
+}
+
+Test(lane_lease, a_second_call_passes_and_the_third_is_too_many)
+{
+	join_fixture_limits(one_a_second, 2);
+	for (uint64_t id = 100; id < 102; id++) {
+		cr_expect_eq(join_status(0, 0, 5, id), STATUS_OK, "who cancels and comes back at once is served");
+		leave_send(0, 0, 5, id);
+	}
+	cr_expect_eq(join_status(0, 0, 5, 102), STATUS_LIMIT_EXCEEDED);
+	cr_expect_eq(join_status(0, 1, 5, 103), STATUS_OK, "another shard");
+	cr_expect_eq(join_status(0, 0, 6, 104), STATUS_OK, "another consumer");
+	sim_disk_advance(fix.disk, SECOND - 1);
+	cr_expect_eq(join_status(0, 0, 5, 105), STATUS_LIMIT_EXCEEDED, "a refused one costs nothing, and nothing is too early");
+	sim_disk_advance(fix.disk, 1);
+	cr_expect_eq(join_status(0, 0, 5, 106), STATUS_OK);
+	leave_send(0, 0, 5, 106);
+	cr_expect_eq(join_status(0, 0, 5, 107), STATUS_LIMIT_EXCEEDED, "over time it is one a second");
+	sim_disk_advance(fix.disk, 2 * SECOND);
+	cr_expect_eq(join_status(0, 0, 5, 108), STATUS_OK);
+}
+
+Test(lane_lease, a_join_refused_for_its_rate_leaves_the_lease_alone)
+{
+	join_fixture_limits(one_a_second, 1);
+	join_now(0, 0, 5, 100);
+	cr_expect_eq(join_status(1, 0, 5, 200), STATUS_IN_USE, "a call that is answered ResourceInUse counts as well");
+	cr_expect_eq(ears[0].probes, 1);
+	cr_expect_eq(join_status(1, 0, 5, 201), STATUS_LIMIT_EXCEEDED);
+	cr_expect_eq(ears[0].probes, 1, "nobody was asked");
+	cr_expect_eq(ears[0].n_ends, 0);
+	put_group(0, 1, 10);
+	cr_expect_eq(ears[0].n_notices, 1, "and the holder goes on");
+	sim_disk_advance(fix.disk, LEASE_GUARD_NS);
+	cr_expect_eq(join_status(1, 0, 5, 202), STATUS_OK, "takeover is not what the rate is against");
+	cr_expect_eq(ears[0].n_ends, 1);
+}
+
+Test(lane_lease, without_the_limit_anything_goes)
+{
+	join_fixture(1);
+	for (uint64_t id = 100; id < 120; id++) {
+		cr_assert_eq(join_status(0, 0, 5, id), STATUS_OK);
+		leave_send(0, 0, 5, id);
+	}
+}

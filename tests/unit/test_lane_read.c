@@ -243,11 +243,60 @@ Test(lane_read, bytes_go_into_debt_and_come_back)
 	fixture(limits, 1);
 	put_one(0, 3 * MIB);
 	cr_expect_eq(limited_read(1, 1), STATUS_OK);
-	cr_expect_eq(limited_read(1, 1), STATUS_THROTTLED, "a debt of one MiB");
-	sim_disk_advance(fix.disk, 400 * MS);
+	cr_expect_eq(limited_read(1, 1), STATUS_THROTTLED, "what the answer cost at 2 MiB/s");
+	sim_disk_advance(fix.disk, 1499 * MS);
 	cr_expect_eq(limited_read(1, 1), STATUS_THROTTLED);
-	sim_disk_advance(fix.disk, 110 * MS);
+	sim_disk_advance(fix.disk, 2 * MS);
 	cr_expect_eq(limited_read(1, 1), STATUS_OK);
+}
+
+Test(lane_read, after_10_MiB_calls_fail_for_5_seconds)
+{
+	struct limits limits = {.read_bytes = 2 * MIB};
+	fixture(limits, 1);
+	for (int i = 0; i < 10; i++)
+		put_one(0, MIB - 1); /* the key is one byte */
+	cr_expect_eq(limited_read(1, 100), STATUS_OK);
+	sim_disk_advance(fix.disk, 4999 * MS);
+	cr_expect_eq(limited_read(1, 1), STATUS_THROTTLED);
+	sim_disk_advance(fix.disk, 1 * MS);
+	cr_expect_eq(limited_read(1, 1), STATUS_OK, "a call that was refused does not make it longer");
+}
+
+Test(lane_read, over_reading_costs_a_second_at_least)
+{
+	struct limits limits = {.read_bytes = 2 * MIB};
+	fixture(limits, 1);
+	put_one(0, MIB + 1000);
+	cr_expect_eq(limited_read(1, 1), STATUS_OK);
+	cr_expect_eq(limited_read(1, 1), STATUS_OK, "something is left");
+	sim_disk_advance(fix.disk, 999 * MS); /* the bucket has been open again for long */
+	cr_expect_eq(limited_read(1, 1), STATUS_THROTTLED);
+	sim_disk_advance(fix.disk, 1 * MS);
+	cr_expect_eq(limited_read(1, 1), STATUS_OK);
+}
+
+static enum status limited_locate(uint32_t shard, enum position_kind kind)
+{
+	struct store_locate ask = {
+		.reply_to = &fix.box, .on_done = on_located, .stream = STREAM, .shard = shard, .position = {.kind = kind}, .limited = true};
+	store_locate(fix.store, &fix.out, &ask);
+	settle();
+	return ask.status;
+}
+
+Test(lane_read, five_iterators_a_second)
+{
+	fixture(aws, 2);
+	for (int i = 0; i < 5; i++)
+		cr_expect_eq(limited_locate(0, i % 2 ? POSITION_LATEST : POSITION_AT), STATUS_OK);
+	cr_expect_eq(limited_locate(0, POSITION_TRIM_HORIZON), STATUS_THROTTLED);
+	cr_expect_eq(limited_locate(1, POSITION_TRIM_HORIZON), STATUS_OK, "another shard");
+	cr_expect_eq(at(POSITION_TRIM_HORIZON, 0), 1, "a subscription's own looks are not calls");
+	cr_expect_eq(limited_read(1, 1), STATUS_OK, "nor are reads");
+	sim_disk_advance(fix.disk, 200 * MS);
+	cr_expect_eq(limited_locate(0, POSITION_LATEST), STATUS_OK);
+	cr_expect_eq(limited_locate(0, POSITION_LATEST), STATUS_THROTTLED);
 }
 
 Test(lane_read, the_second_call_is_charged_before_the_first_is_read)

@@ -84,6 +84,26 @@ TEST(takes_every_option)
 	cr_assert(options.print_ready);
 }
 
+TEST(a_limit_by_itself)
+{
+	cr_assert_eq(parse("--limit", "consumers=2", "--limit", "read-bytes=0", "--limit", "shards=9", "--limit", "shards=7", NULL), 0);
+	cr_assert_eq(options.limits.consumers, 2);
+	cr_assert_eq(options.limits.read_bytes, 0);
+	cr_assert_eq(options.limits.shards, 7);
+	cr_assert_eq(options.limits.write_records, 1000);
+	cr_assert_eq(parse("--limit", "consumers=2", "--limits", "off", NULL), 0, "--limits is the ground, also when it comes later");
+	cr_assert_eq(options.limits.consumers, 2);
+	cr_assert_eq(options.limits.write_records, 0);
+}
+
+TEST(the_format_of_the_log)
+{
+	cr_assert_eq(parse("--log-format", "json", NULL), 0);
+	cr_assert_eq(options.log_format, SLOG_JSON);
+	cr_assert_eq(parse("--log-format", "text", NULL), 0);
+	cr_assert_eq(options.log_format, SLOG_TEXT);
+}
+
 TEST(the_last_one_wins)
 {
 	cr_assert_eq(parse("--limits", "off", "--limits", "aws", "--lanes", "2", "--lanes", "3", NULL), 0);
@@ -106,6 +126,12 @@ REFUSES(a_number_with_a_unit, "penstock: --heartbeat-ms wants 1 to 3600000, not 
 REFUSES(an_empty_number, "penstock: --readers wants 1 to 8, not \"\"\n", "--readers", "")
 REFUSES(a_number_beyond_64_bits, "penstock: --syncers wants 1 to 8, not \"18446744073709551617\"\n", "--syncers", "18446744073709551617")
 REFUSES(unknown_limits, "penstock: --limits wants aws or off, not \"on\"\n", "--limits", "on")
+REFUSES(a_limit_without_value, "penstock: --limit wants NAME=VALUE, not \"shards\"\n", "--limit", "shards")
+REFUSES(an_unknown_limit, "penstock: --limit knows no \"shard\"; --help lists the names\n", "--limit", "shard=1")
+REFUSES(a_negative_limit, "penstock: --limit shards wants 0 to 1000000000000000, not \"-1\"\n", "--limit", "shards=-1")
+REFUSES(an_empty_limit, "penstock: --limit shards wants 0 to 1000000000000000, not \"\"\n", "--limit", "shards=")
+REFUSES(a_limit_with_a_unit, "penstock: --limit read_bytes wants 0 to 1000000000000000, not \"2M\"\n", "--limit", "read_bytes=2M")
+REFUSES(an_unknown_format, "penstock: --log-format wants text or json, not \"xml\"\n", "--log-format", "xml")
 REFUSES(an_unknown_level, "penstock: --log-level wants error, warn, info or debug, not \"loud\"\n", "--log-level", "loud")
 REFUSES(a_short_account, "penstock: --account wants 12 digits, not \"123\"\n", "--account", "123")
 REFUSES(a_shouting_region, "penstock: --region wants 1 to 32 of a-z, 0-9 and -, not \"US\"\n", "--region", "US")
@@ -120,14 +146,23 @@ REFUSES(a_missing_value, "penstock: --data-dir wants a value; --help says which\
 REFUSES(an_argument, "penstock: what is \"serve\"? Everything is an option; --help lists them\n", "serve")
 REFUSES(half_a_certificate, "penstock: --tls-cert and --tls-key belong together: give both, or neither\n", "--tls-cert", "c")
 REFUSES(other_addresses,
-	"penstock: --listen 0.0.0.0:4567 is no loopback address: signatures are not verified yet, so that anybody who reaches the port "
-	"could "
-	"read and write everything; use 127.0.0.1 or [::1]\n",
+	"penstock: --listen 0.0.0.0:4567 is no loopback address: without --credentials anybody who reaches the port could read and write "
+	"everything; give --credentials FILE, or use 127.0.0.1 or [::1]\n",
 	"--listen", "0.0.0.0:4567")
 REFUSES(other_addresses_v6,
-	"penstock: --listen [::]:1 is no loopback address: signatures are not verified yet, so that anybody who reaches the port could "
-	"read and write everything; use 127.0.0.1 or [::1]\n",
+	"penstock: --listen [::]:1 is no loopback address: without --credentials anybody who reaches the port could read and write "
+	"everything; give --credentials FILE, or use 127.0.0.1 or [::1]\n",
 	"--listen", "[::]:1")
+REFUSES(insecurity_in_other_words, "penstock: --insecure-listen wants the words yes-without-signatures, not \"yes\"\n", "--listen",
+	"0.0.0.0:1", "--insecure-listen", "yes")
+
+TEST(other_addresses_with_credentials_or_in_words)
+{
+	cr_assert_eq(parse("--listen", "0.0.0.0:0", "--credentials", "keys", NULL), 0);
+	cr_assert_str_eq(options.credentials, "keys");
+	cr_assert_eq(parse("--insecure-listen", "yes-without-signatures", "--listen", "[::]:0", NULL), 0);
+	cr_assert_null(options.credentials);
+}
 
 TEST(help_names_every_option)
 {
@@ -137,11 +172,16 @@ TEST(help_names_every_option)
 					    "account",
 					    "tls-cert",
 					    "tls-key",
+					    "credentials",
+					    "insecure-listen",
 					    "workers",
 					    "lanes",
 					    "syncers",
 					    "readers",
 					    "limits",
+					    "limit",
+					    "config",
+					    "log-format",
 					    "transition-ms",
 					    "subscription-seconds",
 					    "heartbeat-ms",
@@ -167,6 +207,8 @@ TEST(help_names_every_option)
 		snprintf(option, sizeof(option), "\n  --%s ", names[i]);
 		cr_assert_not_null(strstr(text, option), "%s", option);
 	}
+	for (unsigned i = 0; i < LIMIT_COUNT; i++)
+		cr_assert_not_null(strstr(text, limit_name((enum limit)i)));
 	for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
 		cr_assert_leq(strlen(line), 80, "%s", line);
 }

@@ -83,8 +83,8 @@ Test(operations, all_39)
 Test(operations, not_there_yet_takes_any_map)
 {
 	char nothing[1];
-	cr_expect_eq(bind_json("SplitShard", "{\"ShardToSplit\":1}", nothing), STATUS_OK);
-	cr_expect_eq(bind_json("SplitShard", "[]", nothing), STATUS_SERIALIZATION);
+	cr_expect_eq(bind_json("AddTagsToStream", "{\"Tags\":1}", nothing), STATUS_OK);
+	cr_expect_eq(bind_json("AddTagsToStream", "[]", nothing), STATUS_SERIALIZATION);
 }
 
 /* ---- Every field ---- */
@@ -231,6 +231,34 @@ Test(fields, reading)
 	is(records.shard_iterator, "AAA");
 	is(records.stream_arn, STREAM_ARN);
 	cr_expect(records.limit.has && records.limit.v == 3);
+}
+
+Test(fields, resharding)
+{
+	struct split_shard_input split;
+	accept("SplitShard",
+	       "{\"StreamName\":\"s\",\"StreamARN\":\"" STREAM_ARN "\",\"ShardToSplit\":\"a-1\",\"NewStartingHashKey\":\"12\"}", &split);
+	is(split.stream_name, "s");
+	is(split.stream_arn, STREAM_ARN);
+	is(split.shard_to_split, "a-1");
+	is(split.new_starting_hash_key, "12");
+
+	struct merge_shards_input merge;
+	accept("MergeShards",
+	       "{\"StreamName\":\"s\",\"StreamARN\":\"" STREAM_ARN "\",\"ShardToMerge\":\"a-1\",\"AdjacentShardToMerge\":\"a-2\"}", &merge);
+	is(merge.stream_name, "s");
+	is(merge.stream_arn, STREAM_ARN);
+	is(merge.shard_to_merge, "a-1");
+	is(merge.adjacent_shard_to_merge, "a-2");
+
+	struct update_shard_count_input update;
+	accept("UpdateShardCount",
+	       "{\"StreamName\":\"s\",\"StreamARN\":\"" STREAM_ARN "\",\"TargetShardCount\":9,\"ScalingType\":\"UNIFORM_SCALING\"}",
+	       &update);
+	is(update.stream_name, "s");
+	is(update.stream_arn, STREAM_ARN);
+	is(update.scaling_type, "UNIFORM_SCALING");
+	cr_expect(update.target_shard_count.has && update.target_shard_count.v == 9);
 }
 
 Test(fields, consumers)

@@ -375,6 +375,45 @@ Test(sub, R8_children_that_are_not_published_yet)
 	fake_stop();
 }
 
+/* Retention has passed the children, or the shard too: a clean end; whoever asks again is told that it is gone. */
+Test(sub, closed_without_children_ends_cleanly)
+{
+	struct shard_info expired = family[0];
+	expired.closed = true;
+	the_stream.shards = &expired;
+	fake_start((struct hub_config){0});
+	for (uint32_t known = 0; known < 2; known++) {
+		the_stream.n_shards = known;
+		hub_set_catalogue(fake.hub, &snapshot, "eu-west-1", "123456789012");
+		fake.closed = false;
+		memset(&a, 0, sizeof(a));
+		client_idle(&a);
+		commit(1, 10);
+		fake.closed = true;
+		notify();
+		pull(&a);
+		cr_assert(see_one(&a).records == 1 && a.ended);
+		see_nothing(&a);
+		client_stop(&a);
+	}
+	/* It was closed, with children to come, as far as was known; then both are gone. */
+	expired.closed = false;
+	hub_set_catalogue(fake.hub, &snapshot, "eu-west-1", "123456789012");
+	fake.closed = false;
+	memset(&a, 0, sizeof(a));
+	client_idle(&a);
+	a.pull_on_ready = true;
+	fake.closed = true;
+	notify();
+	cr_assert(!a.ended && a.sub.state == SUB_IDLE);
+	the_stream.n_shards = 0;
+	hub_set_catalogue(fake.hub, &snapshot, "eu-west-1", "123456789012");
+	cr_assert(a.ended);
+	client_stop(&a);
+	the_stream.shards = family;
+	fake_stop();
+}
+
 Test(sub, R8_reading_the_log_of_a_closed_shard)
 {
 	fake_start((struct hub_config){0});

@@ -39,14 +39,15 @@ function client(protocol) {
 }
 
 async function until(ask, good) {
-  for (let i = 0; i < 400; i++) {
+  const passing = ["ResourceNotFoundException", "ResourceInUseException", "LimitExceededException"];
+  for (let i = 0; i < 100; i++) {
     try {
       const answer = await ask();
       if (good(answer)) return answer;
     } catch (error) {
-      if (error.name !== "ResourceNotFoundException" && error.name !== "ResourceInUseException") throw error;
+      if (!passing.includes(error.name)) throw error;
     }
-    await new Promise((resolve) => setTimeout(resolve, 25));
+    await new Promise((resolve) => setTimeout(resolve, Math.min(25 << i, 125))); // AWS has limits on polling, and so has penstock
   }
   throw new Error("it never became so");
 }

@@ -81,10 +81,10 @@ public final class PushTest {
                     if (kinesis.describeStreamConsumer(r -> r.consumerARN(arn)).join().consumerDescription().consumerStatus() == ConsumerStatus.ACTIVE) {
                         return arn;
                     }
-                    Thread.sleep(25);
+                    Thread.sleep(125); // 20 calls a second are allowed
                 }
             }
-            Thread.sleep(25);
+            Thread.sleep(125);
         }
         throw new IllegalStateException("the stream never became ACTIVE");
     }

@@ -1,0 +1,40 @@
+/* h2_guard.h: what one HTTP/2 client may cost us. It walks over the bytes before nghttp2 gets them, because nghttp2 passes over some frames in
+ * silence (DATA on a closed stream), and counts what brings nothing. Private to the transport; one per connection, on its worker's thread. */
+#ifndef PENSTOCK_H2_GUARD_H
+#define PENSTOCK_H2_GUARD_H
+
+#include <nghttp2/nghttp2.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "penstock/bucket.h"
+
+#define H2_HEAD 9 /* bytes of a frame's head */
+
+struct h2_guard {
+	uint8_t head[H2_HEAD];
+	unsigned head_n;       /* of them here; 0 inside a frame */
+	uint32_t left;         /* bytes of the present frame, or of the preface, that are to come */
+	uint64_t now_ns;       /* when this input came */
+	size_t decoded;        /* header bytes of the present block, as nghttp2 decoded them */
+	struct bucket client_resets, our_resets, idle, pings, settings, updates;
+	const char *why;       /* the bound that was passed, for the log; NULL: none */
+};
+
+void h2_guard_init(struct h2_guard *guard, uint64_t now_ns);
+/* Goes on in p, from *at, until the head of a frame is whole: true, *hd says which, *at is behind it. False: p is at its end. */
+bool h2_guard_next(struct h2_guard *guard, const uint8_t *p, size_t n, size_t *at, nghttp2_frame_hd *hd);
+/* Each of these: false when it is one too many; `why` says of what. */
+bool h2_guard_frame(struct h2_guard *guard, const nghttp2_frame_hd *hd);
+bool h2_guard_nothing(struct h2_guard *guard);             /* DATA without data, or for nobody */
+bool h2_guard_header(struct h2_guard *guard, size_t name_n, size_t value_n);
+bool h2_guard_reset(struct h2_guard *guard, uint64_t now_ns); /* RST_STREAM that the client made us send */
+/* So many bytes of DATA were sent: they earn the windows that come back for them. */
+static inline void h2_guard_sent(struct h2_guard *guard, size_t n)
+{
+	int64_t level = guard->updates.level + (int64_t)n;
+	guard->updates.level = level < guard->updates.capacity ? level : guard->updates.capacity;
+}
+
+#endif

@@ -1,0 +1,318 @@
+/* keys.c: reads a credentials file into an immutable table of principals.
+ *
+ * Any thread; main, in fact: at start, and for each SIGHUP. Invariants: a table never changes; every principal has a key id of its own and
+ * a secret; bytes that were secret are wiped before they are freed.
+ *
+ * - the file must be an ordinary one that nobody but its owner can read or write; it is read whole
+ * - lines: [profile], setting = value, # or ; comment, blank
+ * - the principals are sorted by key id, and looked up by halving
+ *
+ * Failure modes: whatever cannot be understood ends the reading with file, line and reason: half a table would lock somebody out, or in.
+ * Values are never told, since the flaw may be a secret on the wrong line. */
+#include "server/keys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "penstock/sigv4.h"
+#include "penstock/slog.h"
+
+#define FILE_MAX ((size_t)4 << 20) /* some 20,000 principals */
+#define KEY_MAX 128                /* AWS: 16 to 128 */
+#define TOKEN_MAX 8192             /* has to fit into a request's head */
+#define ALNUM "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+struct reader {
+	const char *path;
+	struct keys *keys;
+	struct principal *at; /* the profile that settings belong to; NULL: none yet */
+	uint32_t cap;
+	unsigned line;
+	char **why;
+};
+
+/* ---- Life ---- */
+
+static void wipe(char *secret)
+{
+	if (secret)
+		OPENSSL_cleanse(secret, strlen(secret));
+	free(secret);
+}
+
+static void principal_fini(struct principal *principal)
+{
+	free(principal->profile);
+	free(principal->key);
+	wipe(principal->secret);
+	wipe(principal->token);
+	free(principal->account);
+}
+
+struct keys *keys_ref(struct keys *keys)
+{
+	atomic_fetch_add_explicit(&keys->refs, 1, memory_order_relaxed);
+	return keys;
+}
+
+void keys_unref(struct keys *keys)
+{
+	if (!keys || atomic_fetch_sub_explicit(&keys->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	for (uint32_t i = 0; i < keys->n; i++)
+		principal_fini(&keys->principals[i]);
+	principal_fini(&keys->nobody);
+	free(keys->principals);
+	free(keys);
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+	const struct principal *x = a, *y = b;
+	return strcmp(x->key, y->key);
+}
+
+const struct principal *keys_find(const struct keys *keys, struct str key)
+{
+	uint32_t low = 0, high = keys->n;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		int order = str_compare(str_of(keys->principals[middle].key), key);
+		if (order == 0)
+			return &keys->principals[middle];
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+/* ---- Lines ---- */
+
+static enum status bad_line(const struct reader *reader, unsigned line, const char *flaw)
+{
+	*reader->why = xasprintf("%s:%u: %s", reader->path, line, flaw);
+	return STATUS_INVALID_ARGUMENT;
+}
+
+static struct str trim(struct str s)
+{
+	while (s.n > 0 && strchr(" \t\r", s.p[0]) && s.p[0])
+		s = (struct str){s.p + 1, s.n - 1};
+	while (s.n > 0 && strchr(" \t\r", s.p[s.n - 1]) && s.p[s.n - 1])
+		s.n--;
+	return s;
+}
+
+static bool is_made_of(struct str s, const char *set, size_t most)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] == '\0' || !strchr(set, s.p[i]))
+			return false;
+	return s.n > 0 && s.n <= most;
+}
+
+static bool is_graphic(struct str s, size_t most)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] <= ' ' || s.p[i] > '~')
+			return false;
+	return s.n > 0 && s.n <= most;
+}
+
+static enum status end_profile(struct reader *reader)
+{
+	const struct principal *at = reader->at;
+	if (at && !at->key)
+		return bad_line(reader, at->line, "this profile has no aws_access_key_id");
+	if (at && !at->secret)
+		return bad_line(reader, at->line, "this profile has no aws_secret_access_key");
+	return STATUS_OK;
+}
+
+static enum status begin_profile(struct reader *reader, struct str line)
+{
+	struct keys *keys = reader->keys;
+	struct str name = trim((struct str){line.p + 1, line.n >= 2 ? line.n - 2 : 0});
+	enum status status = end_profile(reader);
+	if (status)
+		return status;
+	if (line.p[line.n - 1] != ']' || name.n == 0 || memchr(name.p, ']', name.n) || memchr(name.p, '\0', name.n))
+		return bad_line(reader, reader->line, "a profile's line is its name in square brackets, and no more");
+	for (uint32_t i = 0; i < keys->n; i++)
+		if (str_equal(str_of(keys->principals[i].profile), name))
+			return bad_line(reader, reader->line, "this profile is there twice");
+	if (keys->n == reader->cap) {
+		reader->cap = reader->cap ? 2 * reader->cap : 8;
+		keys->principals = xrealloc(keys->principals, reader->cap * sizeof(*keys->principals));
+	}
+	reader->at = &keys->principals[keys->n++];
+	*reader->at = (struct principal){.profile = xstrndup(name.p, name.n), .line = reader->line};
+	return STATUS_OK;
+}
+
+static enum status keep(struct reader *reader, char **field, struct str value, bool good, const char *wants)
+{
+	if (!good)
+		return bad_line(reader, reader->line, wants);
+	if (*field)
+		return bad_line(reader, reader->line, "this setting is there twice");
+	*field = xstrndup(value.p, value.n);
+	return STATUS_OK;
+}
+
+static enum status take_setting(struct reader *reader, struct str name, struct str value)
+{
+	struct principal *at = reader->at;
+	if (!at)
+		return bad_line(reader, reader->line, "a setting before the first [profile]");
+	if (str_equal(name, STR("aws_access_key_id")))
+		return keep(reader, &at->key, value, is_made_of(value, ALNUM "_-.", KEY_MAX),
+			    "aws_access_key_id is 1 to 128 letters, digits, _, - and .");
+	if (str_equal(name, STR("aws_secret_access_key")))
+		return keep(reader, &at->secret, value, is_graphic(value, SIGV4_SECRET_MAX),
+			    "aws_secret_access_key is 1 to 256 characters of ASCII without blanks");
+	if (str_equal(name, STR("aws_session_token")))
+		return keep(reader, &at->token, value, is_graphic(value, TOKEN_MAX),
+			    "aws_session_token is 1 to 8192 characters of ASCII without blanks");
+	if (str_equal(name, STR("account_id")))
+		return keep(reader, &at->account, value, value.n == 12 && is_made_of(value, "0123456789", 12), "account_id is 12 digits");
+	slog(SLOG_WARN, "credentials_setting_ignored", "file=\"%s\" line=%u profile=\"%s\"", reader->path, reader->line, at->profile);
+	return STATUS_OK;
+}
+
+static enum status take_line(struct reader *reader, struct str line)
+{
+	line = trim(line);
+	if (line.n == 0 || line.p[0] == '#' || line.p[0] == ';')
+		return STATUS_OK;
+	if (line.p[0] == '[')
+		return begin_profile(reader, line);
+	const char *equals = memchr(line.p, '=', line.n);
+	if (!equals || equals == line.p)
+		return bad_line(reader, reader->line, "neither [profile] nor setting = value nor # comment");
+	struct str name = {line.p, (size_t)(equals - line.p)}, value = {equals + 1, line.n - name.n - 1};
+	return take_setting(reader, trim(name), trim(value));
+}
+
+static enum status take_lines(struct reader *reader, struct str text)
+{
+	enum status status = STATUS_OK;
+	while (text.n > 0 && !status) {
+		const char *end = memchr(text.p, '\n', text.n);
+		struct str line = {text.p, end ? (size_t)(end - text.p) : text.n};
+		size_t used = end ? line.n + 1 : line.n;
+		reader->line++;
+		status = take_line(reader, line);
+		text = (struct str){text.p + used, text.n - used};
+	}
+	return status ? status : end_profile(reader);
+}
+
+/* ---- The file ---- */
+
+static enum status bad_file(const char *path, const char *flaw, char **why)
+{
+	*why = xasprintf("--credentials %s: %s", path, flaw);
+	return STATUS_IO;
+}
+
+/* Nobody but its owner may read it (the secrets) or write it (who may call). */
+static enum status check_file(int fd, const char *path, size_t *size, char **why)
+{
+	struct stat stat;
+	if (fstat(fd, &stat) != 0)
+		return bad_file(path, strerror(errno), why);
+	if (!S_ISREG(stat.st_mode))
+		return bad_file(path, "is no ordinary file", why);
+	if (stat.st_mode & (S_IRWXG | S_IRWXO)) {
+		*why = xasprintf("--credentials %s: its mode is %04o, others than its owner can get at it; chmod 600 %s", path,
+				 stat.st_mode & 07777u, path);
+		return STATUS_IO;
+	}
+	if ((size_t)stat.st_size > FILE_MAX)
+		return bad_file(path, "is larger than 4 MiB", why);
+	*size = (size_t)stat.st_size;
+	return STATUS_OK;
+}
+
+/* Into text, which the caller wipes. A file that grows meanwhile is cut where it ended; one that shrinks is read to its end. */
+static enum status read_file(const char *path, struct buf *text, char **why)
+{
+	size_t size = 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd < 0)
+		return bad_file(path, strerror(errno), why);
+	enum status status = check_file(fd, path, &size, why);
+	ssize_t n = 1;
+	buf_reserve(text, size);
+	while (!status && text->n < size && n > 0) {
+		n = read(fd, text->p + text->n, size - text->n);
+		if (n < 0 && errno == EINTR)
+			n = 1;
+		else if (n < 0)
+			status = bad_file(path, strerror(errno), why);
+		else
+			text->n += (size_t)n;
+	}
+	close(fd);
+	return status;
+}
+
+/* ---- The table ---- */
+
+static void make_nobody(struct keys *keys)
+{
+	uint8_t random[SIGV4_HASH];
+	char secret[2 * SIGV4_HASH];
+	if (RAND_bytes(random, sizeof(random)) != 1)
+		abort(); /* no entropy: nothing here can be kept safe */
+	sigv4_hex(random, secret);
+	keys->nobody = (struct principal){.secret = xstrndup(secret, 40), .number = keys->n}; /* as long as AWS's are */
+	OPENSSL_cleanse(secret, sizeof(secret));
+}
+
+static enum status finish(struct reader *reader)
+{
+	struct keys *keys = reader->keys;
+	if (keys->n == 0)
+		return bad_line(reader, reader->line, "the file ends without a profile");
+	qsort(keys->principals, keys->n, sizeof(*keys->principals), compare_keys);
+	for (uint32_t i = 0; i < keys->n; i++) {
+		struct principal *principal = &keys->principals[i];
+		principal->number = i;
+		if (i && strcmp(principal->key, principal[-1].key) == 0)
+			return bad_line(reader, principal->line > principal[-1].line ? principal->line : principal[-1].line,
+					"this profile's aws_access_key_id is another one's too");
+	}
+	make_nobody(keys);
+	return STATUS_OK;
+}
+
+enum status keys_load(const char *path, struct keys **out, char **why)
+{
+	struct buf text = {0};
+	struct reader reader = {.path = path, .keys = xcalloc(1, sizeof(*reader.keys)), .why = why};
+	reader.keys->refs = 1;
+	enum status status = read_file(path, &text, why);
+	if (!status)
+		status = take_lines(&reader, (struct str){(const char *)text.p, text.n});
+	if (!status)
+		status = finish(&reader);
+	if (text.p)
+		OPENSSL_cleanse(text.p, text.cap);
+	buf_free(&text);
+	if (status)
+		keys_unref(reader.keys);
+	else
+		*out = reader.keys;
+	return status;
+}
