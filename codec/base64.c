@@ -1,13 +1,15 @@
 /* base64.c: standard alphabet, padded. Pure: any thread.
  *
- * Every record passes here twice (into the store, out to JSON readers), so both ways work on groups of three bytes by table. The decoder
- * looks at nothing while it goes: a character outside the alphabet has a high bit in the table, and the bits of all groups are collected
- * and looked at once, at the end. OpenSSL's EVP_DecodeBlock is no help: it trims blanks, takes `QR==` and counts padding.
+ * Every record passes here twice (into the store, out to JSON readers), so long texts go through base64_wide.c, and what is left of them
+ * through tables, by groups of three bytes. The decoder looks at nothing while it goes: a character outside the alphabet has a high bit in
+ * the table, and the bits of all groups are collected and looked at once, at the end. OpenSSL's EVP_DecodeBlock is no help: it trims
+ * blanks, takes `QR==` and counts padding.
  *
  * - decode: all groups but the last are four characters to three bytes; the last may end in one or two `=`, and the bits that these
  *   leave over must be zero: so each byte string has exactly one text (canonical).
  *
  * Failure: false; what is in `out` then is undefined. */
+#include "codec/base64_wide.h"
 #include "penstock/writer.h"
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -38,7 +40,10 @@ static const uint8_t digits[256] = {
 size_t base64_encode(char *out, const void *p, size_t n)
 {
 	const uint8_t *in = p;
-	char *o = out;
+	size_t wide = base64_encode_wide(out, in, n);
+	char *o = out + wide / 3 * 4;
+	in += wide;
+	n -= wide;
 	for (; n >= 3; n -= 3, in += 3, o += 4) {
 		uint32_t group = (uint32_t)in[0] << 16 | (uint32_t)in[1] << 8 | in[2];
 		o[0] = alphabet[group >> 18];
@@ -78,12 +83,17 @@ bool base64_decode(struct str in, uint8_t *out, size_t *n)
 	const uint8_t *p = (const uint8_t *)in.p;
 	uint8_t *o = out;
 	uint32_t seen = 0;
+	bool good = true;
 	*n = 0;
 	if (in.n == 0)
 		return true;
 	if (in.n % 4 != 0)
 		return false;
-	for (const uint8_t *last = p + in.n - 4; p < last; p += 4, o += 3) {
+	const uint8_t *last = p + in.n - 4;
+	size_t wide = base64_decode_wide(o, p, in.n, &good);
+	p += wide;
+	o += wide / 4 * 3;
+	for (; p < last; p += 4, o += 3) {
 		uint32_t a = digits[p[0]], b = digits[p[1]], c = digits[p[2]], d = digits[p[3]];
 		uint32_t group = a << 18 | b << 12 | c << 6 | d;
 		seen |= a | b | c | d;
@@ -93,5 +103,5 @@ bool base64_decode(struct str in, uint8_t *out, size_t *n)
 	}
 	size_t rest = decode_last(p, o);
 	*n = (size_t)(o - out) + rest;
-	return rest > 0 && !(seen & NO);
+	return good && rest > 0 && !(seen & NO);
 }

@@ -10,7 +10,7 @@
  * Failure: -1 for what can never become a message, 0 while it still can. */
 #include "penstock/eventstream.h"
 
-#include <zlib.h>
+#include <libdeflate.h>
 
 #define TYPE_STRING 7
 #define HEADER_OVERHEAD 4 /* name length, type, value length */
@@ -36,7 +36,7 @@ static uint32_t get_u32(const uint8_t *p)
 
 static size_t get_u16(const uint8_t *p) { return (size_t)p[0] << 8 | p[1]; }
 
-static uint32_t crc_of(const uint8_t *p, size_t n) { return (uint32_t)crc32_z(0, p, n); }
+static uint32_t crc_of(const uint8_t *p, size_t n) { return libdeflate_crc32(0, p, n); }
 
 /* ---- Encoding ---- */
 

@@ -9,19 +9,12 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <libdeflate.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <zlib.h>
 
 #include "penstock/slog.h"
 #include "penstock/writer.h"
-
-/* zlib takes 32-bit lengths. An event is far below that: one record of 10 MiB, or MESSAGE_CUT. */
-static uint32_t crc_of(uint32_t crc, const uint8_t *p, size_t n)
-{
-	assert(n <= UINT32_MAX);
-	return (uint32_t)crc32(crc, p, (uInt)n);
-}
 
 static void put_be32(uint8_t *p, uint32_t n)
 {
@@ -53,7 +46,7 @@ void message_trailer(const struct message *message, int64_t behind_ms, uint8_t o
 	int n = snprintf(text, sizeof(text), ",\"MillisBehindLatest\":%-20" PRId64 "}", behind_ms);
 	assert(n == MESSAGE_PAYLOAD_TRAILER && behind_ms >= 0);
 	memcpy(out, text, MESSAGE_PAYLOAD_TRAILER);
-	put_be32(out + MESSAGE_PAYLOAD_TRAILER, crc_of(message->crc_head, out, MESSAGE_PAYLOAD_TRAILER));
+	put_be32(out + MESSAGE_PAYLOAD_TRAILER, libdeflate_crc32(message->crc_head, out, MESSAGE_PAYLOAD_TRAILER));
 }
 
 void message_seal(struct message *message)
@@ -61,9 +54,10 @@ void message_seal(struct message *message)
 	/* The CRC of the trailer 0 is one of 43 constant bytes behind another start; snprintf for it would cost more than all of it. */
 	static const char zero[] = ",\"MillisBehindLatest\":0                   }";
 	_Static_assert(sizeof(zero) - 1 == MESSAGE_PAYLOAD_TRAILER, "width of the trailer");
-	message->crc_head = crc_of(0, message->head, message->head_len);
+	message->crc_head = libdeflate_crc32(0, message->head, message->head_len);
 	memcpy(message->trailer0, zero, MESSAGE_PAYLOAD_TRAILER);
-	put_be32(message->trailer0 + MESSAGE_PAYLOAD_TRAILER, crc_of(message->crc_head, message->trailer0, MESSAGE_PAYLOAD_TRAILER));
+	put_be32(message->trailer0 + MESSAGE_PAYLOAD_TRAILER,
+		 libdeflate_crc32(message->crc_head, message->trailer0, MESSAGE_PAYLOAD_TRAILER));
 }
 
 /* ---- Events without records ---- */
@@ -83,7 +77,7 @@ static struct message *whole(enum eventstream_kind kind, struct str type, struct
 	eventstream_message(&out, kind, type, payload);
 	struct message *message = or_die(message_new(out.n));
 	memcpy(message->head, out.p, out.n);
-	message->crc_head = crc_of(0, message->head, message->head_len);
+	message->crc_head = libdeflate_crc32(0, message->head, message->head_len);
 	buf_free(&out);
 	return message;
 }

@@ -92,3 +92,30 @@ Test(base64, only_canonical_texts)
 				cr_expect(base64_encode(again, out, n) == 8 && memcmp(again, text, 8) == 0, "%zu %u", at, c);
 		}
 }
+
+/* Long texts are decoded 32 characters at a time: a stranger is found at each place of them, too. */
+Test(base64, a_stranger_anywhere_in_a_long_text)
+{
+	uint8_t plain[150], out[150];
+	char text[201], again[201];
+	for (size_t i = 0; i < sizeof(plain); i++)
+		plain[i] = (uint8_t)(i * 89 + 3);
+	cr_assert_eq(base64_encode(text, plain, sizeof(plain)), 200);
+	for (size_t at = 0; at < 200; at++)
+		for (unsigned c = 0; c < 256; c++) {
+			char was = text[at];
+			bool letter = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '/';
+			size_t n;
+			text[at] = (char)c;
+			bool taken = base64_decode((struct str){text, 200}, out, &n);
+			/* A last `=` may be right: the group then has two bytes, if no bit is left over. */
+			if (c == '=' && at == 199)
+				cr_expect(!taken || (n == 149 && base64_encode(again, out, n) == 200 && memcmp(again, text, 200) == 0));
+			else
+				cr_expect(taken == letter, "%zu %u", at, c);
+			if (taken && letter)
+				cr_expect(n == 150 && base64_encode(again, out, n) == 200 && memcmp(again, text, 200) == 0, "%zu %u", at,
+					  c);
+			text[at] = was;
+		}
+}
