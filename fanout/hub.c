@@ -33,8 +33,8 @@ static void on_notice(struct listener *listener)
 
 static void lists_init(struct hub *hub)
 {
-	struct list *lists[] = {&hub->all,   &hub->joining, &hub->ready, &hub->reading, &hub->read_waiting, &hub->closing,
-				&hub->quiet, &hub->life,    &hub->rings, &hub->ended,   &hub->holders,      &hub->allowances};
+	struct list *lists[] = {&hub->all,  &hub->joining, &hub->ready, &hub->reading, &hub->read_waiting, &hub->closing, &hub->quiet,
+				&hub->life, &hub->rings,   &hub->ended, &hub->holders, &hub->allowances,   &hub->kept};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
 	for (size_t i = 0; i < WHEEL_SLOTS; i++)
@@ -55,6 +55,8 @@ static void defaults(struct hub_config *config)
 		config->reads = 32;
 	if (!config->read_bytes)
 		config->read_bytes = 256u << 10;
+	if (!config->kept_bytes)
+		config->kept_bytes = 32u << 20;
 }
 
 struct hub *hub_new(const struct hub_config *config)
@@ -87,6 +89,7 @@ void hub_free(struct hub *hub)
 		return;
 	assert(list_empty(&hub->all) && list_empty(&hub->quiet) && list_empty(&hub->life) && list_empty(&hub->holders));
 	assert(list_empty(&hub->rings) && list_empty(&hub->ended) && hub->rings_bytes == 0 && hub->held == 0);
+	assert(list_empty(&hub->kept) && hub->kept_bytes == 0);
 	assert(hub->n_budget == 0 && hub->reads == 0 && hub->joins == 0);
 	for (size_t i = 0; i < HUB_BUCKETS; i++)
 		assert(!hub->tails[i] && !hub->subs[i]);

@@ -44,6 +44,8 @@ struct hub {
 	size_t held;
 
 	unsigned reads, joins; /* in flight, orphans counted */
+	struct list kept;      /* struct read.kept_link, least recently wanted first */
+	size_t kept_bytes;
 
 	struct list allowances; /* budgets of subscriptions that ended a moment ago */
 	unsigned n_allowances;
@@ -85,13 +87,30 @@ uint64_t budget_deadline(const struct hub *hub);
 void budget_free(struct hub *hub);
 
 /* ---- sub_read.c ---- */
+
+/* A read of the log, in flight or done, for all who stand in it. */
+struct read {
+	struct store_read read;
+	struct hub *hub;
+	struct list users;     /* struct subscription.read_link */
+	struct list kept_link; /* hub's kept; on it while it is kept for those who follow */
+	struct list tail_link; /* tail's reads; on it while it is in flight or kept, and the tail lives */
+	size_t bytes;          /* once done: frames and events */
+	bool done, busy;       /* busy: a loop is inside */
+};
+
+bool read_kept(struct subscription *sub);  /* the cursor lies in a read that is kept: now it is `pending` */
 void read_begin(struct subscription *sub); /* READY -> READING; or stays CLOSING, to finish a half-sent event */
-void read_drop(struct subscription *sub);  /* in flight: it becomes an orphan; arrived: its batches go */
+void read_drop(struct subscription *sub);  /* in flight: it goes on without this one; arrived: its batches go with their last user */
+void read_forget(struct tail *tail);       /* the tail goes: nothing is kept for it any more */
+size_t read_pinned(const struct read *read); /* bytes that only its users keep */
 /* The batch of `pending` that holds index `next`, or NULL. *at: where to begin. */
 struct batch *read_batch(const struct subscription *sub, uint64_t next, uint32_t *at);
 
 /* ---- sub_hold.c ---- */
 void hold_update(struct subscription *sub); /* after anything that it pins has changed */
+void hold_count(struct subscription *sub);  /* the same, but nobody gives up yet: from within loops over subscriptions */
+void hold_settle(struct hub *hub);          /* after them */
 
 /* ---- lease.c ---- */
 void on_lease_end(struct lease_holder *holder, uint64_t id, enum lease_end why);

@@ -172,6 +172,7 @@ static void sub_init(struct hub *hub, struct subscription *sub, const struct sub
 	list_init(&sub->life_link);
 	list_init(&sub->hub_link);
 	list_init(&sub->hold_link);
+	list_init(&sub->read_link);
 }
 
 void sub_start(struct hub *hub, struct subscription *sub, const struct sub_ops *ops, struct shard_key shard, uint64_t consumer,

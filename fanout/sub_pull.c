@@ -88,6 +88,10 @@ static bool load_closing(struct subscription *sub)
 	if (sub->offset > 0) {
 		struct place place = place_of(sub);
 		struct message *event = find(sub, &place, sub->next);
+		if (!event && !sub->read && read_kept(sub)) {
+			place = place_of(sub);
+			event = find(sub, &place, sub->next);
+		}
 		if (!event) {
 			if (!sub->read)
 				read_begin(sub);
@@ -164,6 +168,10 @@ static bool load(struct subscription *sub, uint64_t now)
 	struct place place = place_of(sub);
 	struct message *event = find(sub, &place, sub->next);
 	bool resumed = sub->offset > 0;
+	if (!event && sub->next <= sub->tail->durable_end && (resumed || sub->events > 0) && read_kept(sub)) {
+		place = place_of(sub);
+		event = find(sub, &place, sub->next);
+	}
 	if (event) {
 		if (!resumed && !bucket_open(&sub->budget, now))
 			return starve(sub, now);

@@ -43,6 +43,7 @@ struct tail *tail_get(struct hub *hub, const struct shard_key *shard)
 		list_init(&tail->idle);
 		list_init(&tail->rings_link);
 		list_init(&tail->ended_link);
+		list_init(&tail->reads);
 		tail->next_in_bucket = *bucket;
 		*bucket = tail;
 	}
@@ -69,6 +70,7 @@ void tail_put(struct hub *hub, struct tail *tail)
 	assert(list_empty(&tail->idle));
 	while (tail->ring_begin != tail->ring_end)
 		pop_oldest(hub, tail);
+	read_forget(tail);
 	free(tail->ring);
 	message_unref(tail->empty);
 	message_unref(tail->final);
@@ -84,7 +86,7 @@ void tail_put(struct hub *hub, struct tail *tail)
 
 static const struct ring_entry *entry_at(const struct tail *tail, uint64_t n) { return &tail->ring[n & (tail->ring_cap - 1)]; }
 
-static size_t batch_bytes(const struct batch *batch)
+size_t batch_bytes(const struct batch *batch)
 {
 	size_t bytes = sizeof(*batch) + batch->frames_cap;
 	for (uint32_t i = 0; i < batch->n_messages; i++)

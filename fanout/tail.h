@@ -37,6 +37,8 @@ struct tail {
 	uint64_t ring_begin, ring_end;
 	size_t ring_bytes;
 
+	struct list reads; /* struct read.tail_link: in flight or kept */
+
 	struct message *empty; /* the heartbeat of those at the tip, shared while the tip stays */
 	struct message *final; /* the end-of-shard event */
 };
@@ -44,6 +46,8 @@ struct tail {
 struct tail *tail_find(struct hub *hub, uint64_t stream, uint32_t shard); /* NULL: nobody listens */
 struct tail *tail_get(struct hub *hub, const struct shard_key *shard);    /* made if need be; one use, the caller's */
 void tail_put(struct hub *hub, struct tail *tail);                        /* the last one frees it */
+
+size_t batch_bytes(const struct batch *batch); /* memory of its frames and events */
 
 /* What a lane, a join or a read said. True: there is news for those who are idle, and tail_wake must follow. */
 bool tail_raise(struct hub *hub, struct tail *tail, uint64_t durable_end, int64_t durable_end_ms, bool closed);

@@ -31,6 +31,7 @@
 
 struct hub;
 struct tail;
+struct read;
 
 enum sub_state { SUB_JOINING, SUB_IDLE, SUB_READY, SUB_BUDGET, SUB_READING, SUB_CLOSING, SUB_CLOSED };
 
@@ -47,6 +48,7 @@ struct hub_config {
 	size_t rings_bytes;          /* all rings of the hub; 0: 64 MiB */
 	unsigned reads;              /* catch-up reads in flight; 0: 32 */
 	size_t read_bytes;           /* of each; 0: 256 KiB */
+	size_t kept_bytes;           /* of what was read and encoded, kept for those who follow; 0: 32 MiB */
 };
 
 struct subscription;
@@ -90,7 +92,8 @@ struct subscription {
 	bool greeted, private_trailer, final_queued;
 	bool finishing;              /* sub_finish came while JOINING */
 	struct store_join *join;     /* in flight; heap, outlives us if we are stopped */
-	struct store_read *read;     /* in flight, or the owner of `pending` */
+	struct read *read;           /* in flight, or the owner of `pending`; shared with whoever stands at the same place */
+	struct list read_link;       /* the read's users; on it while there is one */
 	struct batch **pending;      /* what a read brought, not yet pulled; at most one read's worth */
 	uint32_t n_pending, pending_at, pending_message;
 	struct message *last_words;    /* exception or end-of-shard event to send before the end */

@@ -39,6 +39,8 @@
 	C(subscriptions_started, "Subscriptions begun")                                          \
 	C(subscriptions_taken_over, "Subscriptions ended by a later one")                        \
 	C(catchup_reads, "Reads for subscriptions behind the ring")                              \
+	C(catchup_shared, "Times that a subscription behind the ring found what another had read") \
+	G(catchup_bytes, "Bytes of reads kept for subscriptions that follow")                    \
 	G(ring_bytes, "Bytes held by rings of recent batches")                                   \
 	C(socket_writes, "Writes to sockets")                                                    \
 	C(socket_bytes, "Bytes written to sockets")                                              \

@@ -119,15 +119,17 @@ Test(sub_catchup, slow_reader)
 	fake_stop();
 }
 
-/* Only so many reads at once; the others wait in order, and a stopped one makes room. */
+/* Only so many reads at once; the others wait in order, and a stopped one makes room. Each stands at another place, and reads one batch. */
 Test(sub_catchup, credit)
 {
 	enum { N = 10 };
 	static struct client clients[N];
-	fake_start((struct hub_config){.reads = 3});
-	commit(5, 100);
-	for (int i = 0; i < N; i++) {
-		client_join(&clients[i], 1);
+	fake_start((struct hub_config){.reads = 3, .read_bytes = 1, .kept_bytes = 1});
+	for (int i = 0; i < N; i++)
+		commit(5, 100);
+	for (unsigned i = 0; i < N; i++) {
+		client_join(&clients[i], 5 * i + 1);
+		clients[i].expect = 5 * i + 1;
 		clients[i].pull_on_ready = true;
 		pull(&clients[i]);
 		cr_assert(clients[i].sub.state == SUB_READING);
@@ -140,14 +142,121 @@ Test(sub_catchup, credit)
 		answer_read(STATUS_OK);
 		cr_assert(fake.n_reads <= 3);
 	}
-	for (int i = 0; i < N; i++) {
+	for (unsigned i = 0; i < N; i++) {
 		if (i == 0 || i == 5)
 			continue;
 		see_all(&clients[i]);
-		cr_assert(clients[i].records == 5);
+		cr_assert(clients[i].records == 5 * (N - i));
 		client_stop(&clients[i]);
 	}
-	cr_assert(fake.reads_asked == 9 && fake.most_reads == 3);
+	cr_assert(fake.most_reads == 3);
+	fake_stop();
+}
+
+/* ---- A herd reads once ---- */
+
+enum { HERD = 20 };
+static struct client herd[HERD];
+
+/* Twenty from the same place: each stretch of the log is read and encoded once, whoever comes to it first. */
+Test(sub_catchup, a_herd_shares_reads_in_flight)
+{
+	fake_start((struct hub_config){.read_bytes = 3000});
+	for (int i = 0; i < 30; i++)
+		commit(3, 300);
+	int64_t encoded = metric_get(METRIC_batches_encoded);
+	for (int i = 0; i < HERD; i++) {
+		client_join(&herd[i], 1);
+		herd[i].pull_on_ready = true;
+		pull(&herd[i]);
+		cr_assert(herd[i].sub.state == SUB_READING);
+	}
+	cr_assert(fake.n_reads == 1, "%u", fake.n_reads);
+	while (fake.n_reads) {
+		answer_read(STATUS_OK);
+		cr_assert(fake.n_reads <= 1);
+	}
+	for (int i = 0; i < HERD; i++) {
+		see_all(&herd[i]);
+		cr_assert(herd[i].records == 90 && herd[i].expect == 91 && herd[i].sub.state == SUB_IDLE);
+	}
+	cr_assert(metric_get(METRIC_batches_encoded) - encoded == 30);
+	for (int i = 0; i < HERD; i++)
+		client_stop(&herd[i]);
+	cr_assert(metric_get(METRIC_catchup_bytes) == 0 && metric_get(METRIC_batches_live) == 30, "nothing is kept for nobody");
+	fake_stop();
+}
+
+/* One who comes later, and from the middle of what was read, finds it. */
+Test(sub_catchup, who_follows_reads_nothing)
+{
+	fake_start((struct hub_config){.read_bytes = 3000});
+	for (int i = 0; i < 30; i++)
+		commit(3, 300);
+	client_join(&a, 1);
+	a.pull_on_ready = true;
+	pull(&a);
+	while (fake.n_reads)
+		answer_read(STATUS_OK);
+	see_all(&a);
+	uint32_t asked = fake.reads_asked;
+	client_join(&b, 20); /* inside an event */
+	b.expect = 20;
+	b.pull_on_ready = true;
+	pull(&b);
+	see_all(&b);
+	cr_assert(fake.reads_asked == asked && b.records == 71 && b.expect == 91);
+	cr_assert(metric_get(METRIC_catchup_shared) > 0);
+	client_stop(&a);
+	client_stop(&b);
+	fake_stop();
+}
+
+/* What is kept has a bound; what has fallen out is read again. */
+Test(sub_catchup, what_is_kept_is_bounded)
+{
+	fake_start((struct hub_config){.read_bytes = 3000, .kept_bytes = 20000});
+	for (int i = 0; i < 30; i++)
+		commit(3, 300);
+	client_join(&a, 1);
+	a.pull_on_ready = true;
+	pull(&a);
+	while (fake.n_reads) {
+		answer_read(STATUS_OK);
+		cr_assert(fake.hub->kept_bytes <= 20000 && metric_get(METRIC_catchup_bytes) == (int64_t)fake.hub->kept_bytes);
+	}
+	see_all(&a);
+	uint32_t asked = fake.reads_asked;
+	client_join(&b, 1);
+	b.pull_on_ready = true;
+	pull(&b);
+	while (fake.n_reads)
+		answer_read(STATUS_OK);
+	see_all(&b);
+	cr_assert(b.records == 90 && fake.reads_asked > asked);
+	client_stop(&a);
+	client_stop(&b);
+	fake_stop();
+}
+
+/* A read that many wait for fails for each of them; one that is stopped by another's callback is left alone. */
+Test(sub_catchup, a_failed_read_fails_for_all)
+{
+	fake_start((struct hub_config){0});
+	commit(3, 300);
+	for (int i = 0; i < 3; i++) {
+		client_join(&herd[i], 1);
+		pull(&herd[i]);
+	}
+	cr_assert(fake.n_reads == 1);
+	client_stop(&herd[1]);
+	answer_read(STATUS_IO);
+	for (int i = 0; i < 3; i += 2) {
+		pull(&herd[i]);
+		see_greeting(&herd[i]);
+		cr_assert(see_one(&herd[i]).kind == SEEN_EXCEPTION && herd[i].ended);
+		client_stop(&herd[i]);
+	}
 	fake_stop();
 }
 

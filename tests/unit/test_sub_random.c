@@ -179,6 +179,7 @@ static void check_all(void)
 	}
 	cr_assert(hub->held == held && (held <= hub->config.reads * hub->config.read_bytes * 4 || held == most));
 	cr_assert(fake.n_reads <= hub->config.reads + CLIENTS);
+	cr_assert(hub->kept_bytes <= hub->config.kept_bytes);
 	const struct tail *tail = tail_find(fake.hub, STREAM_ID, the_shard.shard);
 	if (tail)
 		cr_assert(tail->ring_bytes <= hub->config.ring_bytes || tail->ring_end - tail->ring_begin == 1);
@@ -226,6 +227,7 @@ static void run(uint64_t seed)
 		.rings_bytes = PICK(0, 40000),
 		.reads = (unsigned)PICK(1, 2, 4),
 		.read_bytes = PICK(1, 3000, 100000),
+		.kept_bytes = PICK(1, 20000, 1 << 20),
 		.limits = {.push_bytes = (int64_t)PICK(0, 0, 20000, 200000)},
 	});
 	for (uint32_t i = 0; i < CLIENTS; i++) {
