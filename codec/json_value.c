@@ -3,9 +3,11 @@
  * yajl takes more than JSON: overlong UTF-8, escaped lone surrogates (as `?`), vertical tabs and form feeds between tokens, any depth,
  * and half a token behind the document (`{} "x`). Invariant: none of this can be seen behind this file.
  *
- * - check_text walks the body once, eight bytes at a time: UTF-8, control characters, the surrogates in \u escapes (a backslash
- *   stands only inside strings, so no parsing is needed for that);
- * - yajl parses the whole body as one chunk; its callbacks build the tree, and note where the document ends: only blanks may follow;
+ * - yajl looks at each byte, which is most of the cost of a record's base64. So a long string of plain characters (ASCII, no escape) is
+ * found here, 32 bytes at a time (json_plain.c), and yajl gets a short one in its place: whether the text is JSON does not depend on it;
+ * - all other text is cut into pieces at those strings. check_text walks each, eight bytes at a time: UTF-8, control characters, the
+ *   surrogates in \u escapes (a backslash stands only inside strings, so no parsing is needed for that);
+ * - yajl's callbacks build the tree, and note where the document ends: only blanks may follow;
  * - a string without escapes is a pointer into the body: lent; an unescaped one lies in yajl's scratch buffer: copied to the arena;
  * - numbers come as text: integers saturate at the ends of int64, all else is a double.
  *
@@ -14,18 +16,29 @@
 #include <stdlib.h>
 #include <yajl/yajl_parse.h>
 
+#include "codec/json_plain.h"
 #include "codec/tree.h"
 #include "codec/utf8.h"
 
 #define BYTES(c) (UINT64_C(0x0101010101010101) * (c))
+
+/* From this length on a plain string is worth a detour around yajl. */
+#define LONG 64
+
+/* What yajl sees in the place of a long plain string. */
+static const unsigned char stand_in[] = "\"-\"";
+#define STAND_IN (sizeof(stand_in) - 1)
 
 struct json {
 	struct tree *tree;
 	const uint8_t *body;
 	size_t n;
 	yajl_handle parser;
-	bool finishing; /* the whole body is parsed: what comes now was its last token, a number */
-	size_t end;     /* of the document */
+	struct str plain; /* what the stand-in stands for, while yajl is being given that; else NULL */
+	size_t fed;       /* place in the body behind what yajl is being given */
+	size_t chunk;     /* length of that */
+	bool finishing;   /* the whole body is parsed: what comes now was its last token, a number */
+	size_t end;       /* of the document */
 };
 
 /* True when one of the eight bytes is below a blank, above 127 or a backslash. */
@@ -100,6 +113,8 @@ static bool check_text(const uint8_t *p, size_t n)
 static struct str keep(const struct json *json, const unsigned char *p, size_t n)
 {
 	struct str s = {(const char *)p, n};
+	if (json->plain.p)
+		return json->plain; /* one token: no other string can come out of it */
 	uintptr_t at = (uintptr_t)p, begin = (uintptr_t)json->body;
 	return at >= begin && at - begin < json->n ? s : arena_str(json->tree->arena, s);
 }
@@ -108,7 +123,7 @@ static struct str keep(const struct json *json, const unsigned char *p, size_t n
 static int go_on(struct json *json, bool good)
 {
 	if (json->tree->depth == 0)
-		json->end = json->finishing ? json->n : yajl_get_bytes_consumed(json->parser);
+		json->end = json->finishing ? json->n : json->fed - json->chunk + yajl_get_bytes_consumed(json->parser);
 	return good;
 }
 
@@ -237,16 +252,58 @@ static bool only_blanks(const uint8_t *p, size_t n)
 	return true;
 }
 
+/* Gives yajl n bytes that stand for the body up to `upto`. */
+static bool feed(struct json *json, const uint8_t *p, size_t n, size_t upto)
+{
+	json->fed = upto;
+	json->chunk = n;
+	return yajl_parse(json->parser, p, n) == yajl_status_ok;
+}
+
+static bool feed_text(struct json *json, size_t from, size_t upto)
+{
+	return from == upto || (check_text(json->body + from, upto - from) && feed(json, json->body + from, upto - from, upto));
+}
+
+/* The place behind the string whose first characters, up to `at`, were plain. */
+static size_t string_end(const uint8_t *body, size_t n, size_t at)
+{
+	while (at < n && body[at] != '"')
+		at += body[at] == '\\' ? 2 : 1;
+	return at < n ? at + 1 : n;
+}
+
+/* Outside strings a quote begins one, whatever else the text is. */
+static bool feed_all(struct json *json)
+{
+	const uint8_t *body = json->body, *quote;
+	size_t n = json->n, from = 0, at = 0;
+	while (at < n && (quote = memchr(body + at, '"', n - at))) {
+		size_t begin = (size_t)(quote - body) + 1, run = json_plain_run(body + begin, n - begin);
+		if (run < LONG || begin + run == n || body[begin + run] != '"') {
+			at = string_end(body, n, begin + run);
+			continue;
+		}
+		if (!feed_text(json, from, begin - 1))
+			return false;
+		json->plain = (struct str){(const char *)body + begin, run};
+		bool good = feed(json, stand_in, STAND_IN, begin + run + 1);
+		json->plain = (struct str){0};
+		if (!good)
+			return false;
+		from = at = begin + run + 1;
+	}
+	return feed_text(json, from, n);
+}
+
 bool json_value_decode(const uint8_t *body, size_t n, struct tree *tree)
 {
-	if (!check_text(body, n))
-		return false;
 	struct json json = {.tree = tree, .body = body, .n = n};
 	yajl_alloc_funcs allocator = {.malloc = on_malloc, .realloc = on_realloc, .free = on_free};
 	json.parser = yajl_alloc(&callbacks, &allocator, &json);
 	assert(json.parser);
 	yajl_config(json.parser, yajl_dont_validate_strings, 1); /* check_text did, and better */
-	bool whole = yajl_parse(json.parser, body, n) == yajl_status_ok;
+	bool whole = feed_all(&json);
 	json.finishing = true;
 	whole = whole && yajl_complete_parse(json.parser) == yajl_status_ok;
 	yajl_free(json.parser);

@@ -180,6 +180,60 @@ Test(json, plain_strings_are_lent)
 	cr_expect(str_equal(escaped->str, STR("a\nb")));
 }
 
+/* A long plain string makes a detour around the parser: what stands in it, and where, must make no difference. */
+Test(json, anything_anywhere_in_a_long_string)
+{
+	static const char head[] = "{\"k\":[7,\"", foot[] = "\",8],\"end\":true}";
+	enum { LEN = 150, HEAD = sizeof(head) - 1, ALL = LEN + HEAD + sizeof(foot) - 1 };
+	for (size_t n = 0; n <= LEN; n += 5)
+		for (size_t at = 0; at < n; at++)
+			for (unsigned c = 0; c < 256; c++) {
+				char json[ALL + 1], *text = json + HEAD;
+				memcpy(json, head, HEAD);
+				memset(text, 'x', n);
+				memcpy(text + n, foot, sizeof(foot));
+				text[at] = (char)c;
+				uint8_t *copy = exact_copy(json, strlen(json));
+				struct value *v = c ? decode_bytes(copy, strlen(json)) : NULL;
+				bool plain = c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+				cr_assert_eq(v != NULL, plain, "%zu %zu %u", n, at, c);
+				if (v) {
+					struct str got = v->first->first->next->str;
+					cr_assert(got.n == n && memcmp(got.p, text, n) == 0 && got.p == (char *)copy + HEAD);
+					cr_assert(v->first->n == 3 && v->n == 2 && v->first->next->boolean);
+				}
+				free(copy);
+				arena_free(&arena);
+			}
+}
+
+Test(json, long_strings)
+{
+	char x[101], json[1200], tree[1200];
+	memset(x, 'x', 100);
+	x[100] = '\0';
+	/* As key, as root, with escapes, with more than ASCII, one after the other. */
+	snprintf(json, sizeof(json), "{\"%s\":[\"%s\",\"%s\",-1],\"b\":\"%s\"}", x, x, x, x);
+	expect(json, json);
+	snprintf(json, sizeof(json), "\"%s\" \n", x);
+	snprintf(tree, sizeof(tree), "\"%s\"", x);
+	expect(json, tree);
+	snprintf(json, sizeof(json), "[\"%s\\u0041%s\",\"%s\"]", x, x, x);
+	snprintf(tree, sizeof(tree), "[\"%sA%s\",\"%s\"]", x, x, x);
+	expect(json, tree);
+	snprintf(json, sizeof(json), "[\"%s\xc3\xa4%s\",\"%s\"]", x, x, x);
+	expect(json, json);
+	/* The grammar around them is looked at all the same. */
+	static const char *const bad[] = {"\"%s",      "[\"%s\"",   "[\"%s\"]]",     "{\"%s\"}", "[\"%s\"\"%s\"]",
+					  "[1\"%s\"]", "[\"%s\"1]", "\"%s\" \"%s\"", "\"%s\"x",  "{\"%s\":\"%s\",}",
+					  "\"%s\\",    "tru\"%s\"", "[\"%s\",\v1]"};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		snprintf(json, sizeof(json), bad[i], x, x);
+		refuse(json);
+	}
+	arena_free(&arena);
+}
+
 static struct value *nested(char open, char close, size_t depth)
 {
 	char json[256];
