@@ -53,7 +53,7 @@ static void (*const operations[OP_COUNT])(struct request *) = {
 
 static void add_extra(struct request *request, struct str name, struct str value)
 {
-	assert(request->n_extra < sizeof(request->extra) / sizeof(request->extra[0]));
+	assert(request->n_extra < REQUEST_EXTRA_MAX);
 	request->extra[request->n_extra++] = (struct header){name, value};
 }
 

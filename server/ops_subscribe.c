@@ -47,6 +47,7 @@ static void on_joined(struct subscription *sub, enum status status)
 	struct request *request = request_of(sub);
 	if (status == STATUS_OK) {
 		request->transport->stream(request);
+		request_shrink(request);
 		return;
 	}
 	request->subscribed = false; /* it is CLOSED: there is nothing to stop */

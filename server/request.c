@@ -26,6 +26,7 @@
 
 /* Bodies that are in their windows when BODIES_MAX is passed still arrive; beyond this they are refused. */
 #define BODIES_HARD (BODIES_MAX + BODIES_MAX / 2)
+#define HEADERS_FIRST 16u
 #define BODY_FIRST 4096u /* first allocation when the client does not say how long the body is */
 
 /* ---- Random identifiers: xoshiro256**, seeded by the kernel. They name requests in logs and are no secrets ---- */
@@ -50,12 +51,12 @@ static uint64_t random_u64(void)
 	return result;
 }
 
-static void uuid4(char out[37])
+static void uuid4(char out[REQUEST_ID])
 {
 	uint64_t high = (random_u64() & ~UINT64_C(0xf000)) | 0x4000;
 	uint64_t low = (random_u64() & ~(UINT64_C(3) << 62)) | UINT64_C(1) << 63;
-	snprintf(out, 37, "%08x-%04x-%04x-%04x-%012llx", (unsigned)(high >> 32), (unsigned)(high >> 16 & 0xffff), (unsigned)(high & 0xffff),
-		 (unsigned)(low >> 48), (unsigned long long)(low & 0xffffffffffff));
+	snprintf(out, REQUEST_ID, "%08x-%04x-%04x-%04x-%012llx", (unsigned)(high >> 32), (unsigned)(high >> 16 & 0xffff),
+		 (unsigned)(high & 0xffff), (unsigned)(low >> 48), (unsigned long long)(low & 0xffffffffffff));
 }
 
 /* ---- Life ---- */
@@ -68,6 +69,8 @@ struct request *request_new(struct worker *worker, const struct transport_ops *t
 	request->stream = stream;
 	request->started_ns = worker_now_ns(worker);
 	list_init(&request->link);
+	request->id = arena_alloc(&request->arena, REQUEST_ID);
+	request->extra = arena_alloc(&request->arena, REQUEST_EXTRA_MAX * sizeof(*request->extra));
 	uuid4(request->id);
 	worker->requests++;
 	return request;
@@ -122,6 +125,17 @@ void request_streams(struct request *request)
 	request->worker->streaming++;
 }
 
+void request_shrink(struct request *request)
+{
+	drop_body(request);
+	arena_free(&request->arena);
+	request->method = request->path = request->query = request->host = (struct str){0};
+	request->headers = request->extra = NULL;
+	request->id = NULL;
+	request->input = NULL;
+	request->n_headers = request->n_extra = 0;
+}
+
 bool request_crowded(const struct worker *worker) { return worker->requests - worker->streaming > REQUESTS_MAX; }
 
 void request_free(struct request *request)
@@ -170,6 +184,14 @@ bool request_add_header(struct request *request, struct str name, struct str val
 	for (size_t i = 0; i < name.n; i++)
 		lower[i] = (char)(name.p[i] >= 'A' && name.p[i] <= 'Z' ? name.p[i] | 0x20 : name.p[i]);
 	lower[name.n] = 0;
+	/* An SDK sends about ten. */
+	if (request->n_headers == 0 || request->n_headers == HEADERS_FIRST) {
+		size_t room = request->n_headers ? REQUEST_HEADERS_MAX : HEADERS_FIRST;
+		struct header *headers = arena_alloc(&request->arena, room * sizeof(*headers));
+		if (request->n_headers)
+			memcpy(headers, request->headers, request->n_headers * sizeof(*headers));
+		request->headers = headers;
+	}
 	struct header header = {{lower, name.n}, arena_str(&request->arena, value)};
 	request->headers[request->n_headers++] = header;
 	if (!str_present(request->host) && str_equal(header.name, STR("host")))
@@ -323,8 +345,7 @@ void request_ok(struct request *request, struct buf *body) { request_answer(requ
 
 static void add_error_type(struct request *request, enum status status)
 {
-	size_t room = sizeof(request->extra) / sizeof(request->extra[0]);
-	if (request->n_extra < room)
+	if (request->n_extra < REQUEST_EXTRA_MAX)
 		request->extra[request->n_extra++] = (struct header){STR("x-amzn-ErrorType"), str_of(status_type(status))};
 }
 

@@ -33,6 +33,8 @@ struct header {
 };
 
 #define REQUEST_HEADERS_MAX 64
+#define REQUEST_EXTRA_MAX 8
+#define REQUEST_ID 37 /* a UUID and its NUL */
 #define REQUEST_HEAD_BYTES_MAX 16384 /* names + values + 32 each: beyond it 431 */
 
 /* What the transport does for a request. */
@@ -59,13 +61,13 @@ struct request {
 	bool in_work;                  /* dispatch has it: from request_dispatch until it is answered */
 	bool streams;                  /* its answer is a subscription that has begun */
 	struct ghosts *ghosts;         /* it is one of these, or NULL */
-	struct arena arena;            /* dies with the request */
+	struct arena arena;            /* dies with the request; when a subscription begins, it and all that lies in it is gone already */
 	uint64_t started_ns;           /* head complete, monotonic */
 
 	/* the head; strings in the arena */
 	struct str method, path, query;
 	struct str host;               /* Host, or :authority */
-	struct header headers[REQUEST_HEADERS_MAX];
+	struct header *headers;        /* in the arena: room for 16, then for REQUEST_HEADERS_MAX */
 	uint32_t n_headers;
 	uint8_t *body;                 /* owned; counted in body_bytes */
 	size_t body_len, body_cap;
@@ -75,8 +77,8 @@ struct request {
 	enum encoding encoding;
 	const struct operation *operation;
 	void *input;                   /* operation->size bytes in the arena */
-	char id[37];                   /* x-amzn-RequestId */
-	struct header extra[8];        /* answer headers beyond the usual (CORS, x-amzn-ErrorType) */
+	char *id;                      /* x-amzn-RequestId; in the arena */
+	struct header *extra;          /* room for REQUEST_EXTRA_MAX, in the arena: answer headers beyond the usual (CORS, x-amzn-ErrorType) */
 	uint32_t n_extra;
 	bool plain;                    /* answer without x-amzn-RequestId and x-amz-id-2 (admin pages, 413) */
 	bool bare;                     /* answer with x-amzn-RequestId, without x-amz-id-2 (CORS preflight) */
@@ -106,6 +108,8 @@ void ghosts_leave(struct ghosts *ghosts);
 
 /* Transport: the subscription's answer begins. */
 void request_streams(struct request *request);
+/* Its head is written: of the request only the subscription is wanted any more, perhaps for five minutes and a hundred thousand times. */
+void request_shrink(struct request *request);
 /* So many requests wait on this worker that a new one must be answered 503 at once. */
 bool request_crowded(const struct worker *worker);
 
