@@ -4,7 +4,7 @@
  * a secret; bytes that were secret are wiped before they are freed.
  *
  * - the file must be an ordinary one that nobody but its owner can read or write; it is read whole
- * - lines: [profile], setting = value, # or ; comment, blank
+ * - lines (ini.h): [profile], setting = value, # or ; comment, blank
  * - the principals are sorted by key id, and looked up by halving
  *
  * Failure modes: whatever cannot be understood ends the reading with file, line and reason: half a table would lock somebody out, or in.
@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "penstock/ini.h"
 #include "penstock/sigv4.h"
 #include "penstock/slog.h"
 
@@ -103,15 +104,6 @@ static enum status bad_line(const struct reader *reader, unsigned line, const ch
 	return STATUS_INVALID_ARGUMENT;
 }
 
-static struct str trim(struct str s)
-{
-	while (s.n > 0 && strchr(" \t\r", s.p[0]) && s.p[0])
-		s = (struct str){s.p + 1, s.n - 1};
-	while (s.n > 0 && strchr(" \t\r", s.p[s.n - 1]) && s.p[s.n - 1])
-		s.n--;
-	return s;
-}
-
 static bool is_made_of(struct str s, const char *set, size_t most)
 {
 	for (size_t i = 0; i < s.n; i++)
@@ -138,14 +130,14 @@ static enum status end_profile(struct reader *reader)
 	return STATUS_OK;
 }
 
-static enum status begin_profile(struct reader *reader, struct str line)
+static enum status begin_profile(struct reader *reader, const struct ini_line *line)
 {
 	struct keys *keys = reader->keys;
-	struct str name = trim((struct str){line.p + 1, line.n >= 2 ? line.n - 2 : 0});
+	struct str name = line->name;
 	enum status status = end_profile(reader);
 	if (status)
 		return status;
-	if (line.p[line.n - 1] != ']' || name.n == 0 || memchr(name.p, ']', name.n) || memchr(name.p, '\0', name.n))
+	if (line->value.n || name.n == 0 || memchr(name.p, '\0', name.n))
 		return bad_line(reader, reader->line, "a profile's line is its name in square brackets, and no more");
 	for (uint32_t i = 0; i < keys->n; i++)
 		if (str_equal(str_of(keys->principals[i].profile), name))
@@ -189,31 +181,23 @@ static enum status take_setting(struct reader *reader, struct str name, struct s
 	return STATUS_OK;
 }
 
-static enum status take_line(struct reader *reader, struct str line)
+static enum status take_line(struct reader *reader, const struct ini_line *line)
 {
-	line = trim(line);
-	if (line.n == 0 || line.p[0] == '#' || line.p[0] == ';')
-		return STATUS_OK;
-	if (line.p[0] == '[')
+	reader->line = line->number;
+	if (line->kind == INI_SECTION)
 		return begin_profile(reader, line);
-	const char *equals = memchr(line.p, '=', line.n);
-	if (!equals || equals == line.p)
-		return bad_line(reader, reader->line, "neither [profile] nor setting = value nor # comment");
-	struct str name = {line.p, (size_t)(equals - line.p)}, value = {equals + 1, line.n - name.n - 1};
-	return take_setting(reader, trim(name), trim(value));
+	if (line->kind == INI_SETTING)
+		return take_setting(reader, line->name, line->value);
+	return bad_line(reader, line->number, "neither [profile] nor setting = value nor # comment");
 }
 
 static enum status take_lines(struct reader *reader, struct str text)
 {
+	struct ini_line line = {0};
 	enum status status = STATUS_OK;
-	while (text.n > 0 && !status) {
-		const char *end = memchr(text.p, '\n', text.n);
-		struct str line = {text.p, end ? (size_t)(end - text.p) : text.n};
-		size_t used = end ? line.n + 1 : line.n;
-		reader->line++;
-		status = take_line(reader, line);
-		text = (struct str){text.p + used, text.n - used};
-	}
+	while (!status && ini_next(&text, &line))
+		status = take_line(reader, &line);
+	reader->line = line.number;
 	return status ? status : end_profile(reader);
 }
 
