@@ -1,61 +1,29 @@
-/* connection.c: HTTP/2 by nghttp2 over a libevent bufferevent (cleartext) or an OpenSSL one (TLS).
+/* connection.c: calls, and the lines (sockets) that carry them; see connection.h and line.h.
  *
- *   connection_call submits a request; nghttp2 frames it; what it wants to send goes to the bufferevent at once
- *   bytes that arrive are fed to nghttp2, whose callbacks gather a call's answer or hand a stream's bytes on
+ *   - a call goes to the first line, which has room if any has; else it waits, and a line is opened for it
+ *   - what a line reads goes to its protocol, which gathers answers, hands streams on, and marks calls as ended
+ *   - at the end of each turn (settle) ended calls are told, waiting ones are placed, and every line that was given something writes once
  *
- * A broken connection ends every call in work with complete == false. */
+ * Invariants: on_end is called from settle alone, so no protocol's library is on the stack when a caller makes, cancels or closes
+ * something; a line, or the connection, that is to go while a callback runs goes at the end of the turn.
+ *
+ * Failures: a line that is lost ends its calls as CALL_BROKEN. When an attempt to open one fails and no other is under way, those that wait
+ * end as CALL_REFUSED. */
 #include "loadtest/connection.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <event2/buffer.h>
-#include <event2/bufferevent.h>
-#include <event2/bufferevent_ssl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <nghttp2/nghttp2.h>
-#include <openssl/ssl.h>
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <strings.h>
 
-#include "loadtest/signer.h"
+#include "loadtest/line.h"
 
-struct connection {
-	struct event_base *base;
-	struct bufferevent *socket;
-	nghttp2_session *session;
-	struct endpoint endpoint;
-	char authority[80];
-	struct signer *signer;
-	uint64_t bytes_in;
-	struct list calls; /* in work */
-	bool broken, flushing;
-};
+#define WINDOW_DEFAULT (4u << 20)
+#define LINES_MAX 2048 /* over HTTP/1.1 each of a consumer's 1,024 subscriptions has one, and other calls do not wait for them */
 
-bool endpoint_parse(const char *url, struct endpoint *out)
-{
-	const char *rest;
-	char *end;
-	*out = (struct endpoint){.region = "us-east-1"};
-	if (strncmp(url, "http://", 7) == 0)
-		rest = url + 7;
-	else if (strncmp(url, "https://", 8) == 0)
-		rest = url + 8, out->tls = true;
-	else
-		return false;
-	const char *colon = strchr(rest, ':');
-	if (!colon || (size_t)(colon - rest) >= sizeof out->host)
-		return false;
-	memcpy(out->host, rest, (size_t)(colon - rest));
-	if (strcmp(out->host, "localhost") == 0)
-		strcpy(out->host, "127.0.0.1");
-	if (strncmp(out->host, "127.", 4) != 0)
-		return false;
-	out->port = (int)strtol(colon + 1, &end, 10);
-	return out->port > 0 && out->port < 65536 && (*end == 0 || *end == '/');
-}
+static void settle(struct connection *connection);
+
+/* ---- Calls ---- */
 
 void call_free(struct call *call)
 {
@@ -63,173 +31,302 @@ void call_free(struct call *call)
 	buf_free(&call->answer);
 }
 
-/* ---- nghttp2's callbacks -------------------------------------------------------------------------------------------- */
-
-static ssize_t on_body_wanted(nghttp2_session *session, int32_t stream, uint8_t *p, size_t n, uint32_t *flags, nghttp2_data_source *source,
-			      void *arg)
+void call_head(struct call *call, struct signer *signer, struct request_head *out)
 {
-	struct call *call = source->ptr;
-	size_t left = call->body.n - call->sent, take = left < n ? left : n;
-	(void)session, (void)stream, (void)arg;
-	memcpy(p, call->body.p + call->sent, take);
-	call->sent += take;
-	if (call->sent == call->body.n)
-		*flags |= NGHTTP2_DATA_FLAG_EOF;
-	return (ssize_t)take;
+	*out = (struct request_head){.method = call->method ? call->method : "GET", .path = call->path ? call->path : "/"};
+	if (!call->operation)
+		return;
+	out->method = "POST";
+	out->path = "/";
+	out->content_type = call->encoding == ENCODING_CBOR ? "application/x-amz-cbor-1.1" : "application/x-amz-json-1.1";
+	snprintf(out->target, sizeof out->target, "Kinesis_20131202.%s", call->operation);
+	signer_sign(signer, out->content_type, out->target, call->body.p, call->body.n, &out->signature);
 }
 
-static ssize_t on_send(nghttp2_session *session, const uint8_t *p, size_t n, int flags, void *arg)
+void call_header(struct call *call, struct str name, struct str value)
 {
-	struct connection *connection = arg;
-	(void)session, (void)flags;
-	bufferevent_write(connection->socket, p, n);
-	return (ssize_t)n;
+	struct connection *connection = call->line->connection;
+	if (str_equal(name, STR("content-type")))
+		call->answer_encoding = memmem(value.p, value.n, "cbor", 4) ? ENCODING_CBOR : ENCODING_JSON;
+	else if (str_equal(name, STR("server")) && !connection->server[0])
+		snprintf(connection->server, sizeof connection->server, STR_FMT, STR_ARG(value));
 }
 
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len, const uint8_t *value,
-		     size_t value_len, uint8_t flags, void *arg)
+void call_bytes(struct call *call, const uint8_t *p, size_t n)
 {
-	struct call *call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-	(void)flags, (void)arg;
-	if (call && name_len == 7 && memcmp(name, ":status", 7) == 0 && value_len == 3)
-		call->status = (value[0] - '0') * 100 + (value[1] - '0') * 10 + (value[2] - '0');
-	return 0;
-}
-
-static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream, const uint8_t *p, size_t n, void *arg)
-{
-	struct call *call = nghttp2_session_get_stream_user_data(session, stream);
-	(void)flags, (void)arg;
-	if (!call)
-		return 0;
 	if (call->on_data && call->status == 200)
 		call->on_data(call, p, n);
 	else
 		buf_put(&call->answer, p, n);
-	return 0;
 }
 
-static int on_stream_close(nghttp2_session *session, int32_t stream, uint32_t error, void *arg)
+void call_end(struct call *call, enum call_reason reason)
 {
-	struct call *call = nghttp2_session_get_stream_user_data(session, stream);
-	(void)arg;
-	if (call) {
-		list_remove(&call->link);
-		call->on_end(call, error == NGHTTP2_NO_ERROR);
-	}
-	return 0;
+	struct line *line = call->line;
+	list_remove(&call->link);
+	line->n_calls--;
+	call->line = NULL;
+	call->reason = reason;
+	call->ended = true;
+	list_append(&line->connection->ended, &call->link);
 }
 
-/* ---- The socket ------------------------------------------------------------------------------------------------------ */
+/* ---- Lines ---- */
 
-static void flush(struct connection *connection)
+void line_touch(struct line *line)
 {
-	if (connection->broken || connection->flushing)
+	if (list_empty(&line->touch_link))
+		list_append(&line->connection->touched, &line->touch_link);
+}
+
+void line_ready(struct line *line)
+{
+	line->ready = true;
+	line->connection->n_opening--;
+	wire_settled(&line->wire);
+	wire_stall(&line->wire, line->connection->stalled);
+	line_touch(line);
+}
+
+void line_lose(struct line *line, const char *why)
+{
+	struct connection *connection = line->connection;
+	if (line->dead)
 		return;
-	connection->flushing = true;
-	if (nghttp2_session_send(connection->session) != 0)
-		connection->broken = true;
-	connection->flushing = false;
+	line->dead = true;
+	snprintf(connection->why, sizeof connection->why, "%s: %s", connection->endpoint->authority, why);
+	wire_close(&line->wire);
+	LIST_EACH (node, &line->calls)
+		call_end(container_of(node, struct call, link), CALL_BROKEN);
+	line_touch(line);
 }
 
-static void on_readable(struct bufferevent *socket, void *arg)
+static void on_open(struct wire *wire)
 {
-	struct connection *connection = arg;
-	struct evbuffer *in = bufferevent_get_input(socket);
-	struct evbuffer_iovec part;
-	while (!connection->broken && evbuffer_peek(in, -1, NULL, &part, 1) > 0) {
-		size_t n = part.iov_len;
-		connection->bytes_in += n;
-		if (nghttp2_session_mem_recv(connection->session, part.iov_base, n) != (ssize_t)n) {
-			fprintf(stderr, "penstock-load: the server broke the HTTP/2 protocol\n");
-			connection->broken = true;
-		}
-		evbuffer_drain(in, n);
-	}
-	flush(connection);
+	struct line *line = container_of(wire, struct line, wire);
+	line->ops->open(line);
 }
 
-static void on_socket_event(struct bufferevent *socket, short what, void *arg)
+static void on_bytes(struct wire *wire, const uint8_t *p, size_t n)
 {
-	struct connection *connection = arg;
-	(void)socket;
-	if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) == 0)
+	struct line *line = container_of(wire, struct line, wire);
+	struct connection *connection = line->connection;
+	if (connection->closing)
 		return;
-	connection->broken = true;
-	for (struct list *node; (node = list_pop(&connection->calls));) {
+	connection->read_ns = wire->read_ns;
+	connection->inside++;
+	if (!line->ops->bytes(line, p, n) && !connection->closing)
+		line_lose(line, "the server broke the protocol");
+	connection->inside--;
+}
+
+static void on_closed(struct wire *wire)
+{
+	struct line *line = container_of(wire, struct line, wire);
+	struct connection *connection = line->connection;
+	if (connection->closing)
+		return;
+	connection->inside++;
+	line->ops->eof(line);
+	if (!connection->closing)
+		line_lose(line, wire->why);
+	connection->inside--;
+}
+
+static void on_turn(struct wire *wire)
+{
+	struct line *line = container_of(wire, struct line, wire);
+	line_touch(line);
+	settle(line->connection);
+}
+
+static void line_open(struct connection *connection)
+{
+	static const struct wire_ops ops = {on_open, on_bytes, on_closed, on_turn};
+	struct line *line = xcalloc(1, sizeof *line);
+	line->connection = connection;
+	line->ops = connection->ops;
+	list_init(&line->calls);
+	list_init(&line->touch_link);
+	list_append(&connection->lines, &line->link);
+	connection->n_lines++;
+	connection->n_opening++;
+	wire_open(&line->wire, connection->base, connection->endpoint, line->ops->alpn, &ops);
+}
+
+static void line_free(struct line *line)
+{
+	struct connection *connection = line->connection;
+	list_remove(&line->link);
+	list_remove(&line->touch_link);
+	connection->n_lines--;
+	connection->n_opening -= line->ready ? 0 : 1;
+	connection->bytes_in += line->wire.bytes_in;
+	wire_close(&line->wire);
+	line->ops->free(line);
+	free(line);
+}
+
+static bool has_room(const struct line *line) { return line->ready && !line->draining && !line->dead && line->ops->room(line); }
+
+/* Lines with room stand first. */
+static void place(struct line *line)
+{
+	struct list *lines = &line->connection->lines;
+	list_remove(&line->link);
+	list_append(has_room(line) ? lines->next : lines, &line->link);
+}
+
+/* ---- The end of a turn ---- */
+
+static void tell_ended(struct connection *connection)
+{
+	for (struct list *node; !connection->closing && (node = list_pop(&connection->ended));) {
 		struct call *call = container_of(node, struct call, link);
-		call->on_end(call, false);
+		call->on_end(call, call->reason == CALL_OK);
 	}
 }
 
-static int connect_loopback(const struct endpoint *endpoint)
+static void refuse_waiting(struct connection *connection)
 {
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)endpoint->port)};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
-	if (fd < 0)
-		return -1;
-	inet_pton(AF_INET, endpoint->host, &to.sin_addr);
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-	if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0) {
-		close(fd);
-		return -1;
+	LIST_EACH (node, &connection->waiting) {
+		struct call *call = container_of(node, struct call, link);
+		call->reason = CALL_REFUSED;
+		call->ended = true;
 	}
-	evutil_make_socket_nonblocking(fd);
-	return fd;
+	list_splice(&connection->ended, &connection->waiting);
+	connection->n_waiting = 0;
 }
 
-static SSL *tls_new(void)
+/* A line that went without having been given a call was no help: those that wait would wait for ever if each next one were like it. */
+static void bury(struct line *line)
 {
-	static SSL_CTX *context;
-	static const unsigned char alpn[] = "\x02h2";
-	if (!context) {
-		context = SSL_CTX_new(TLS_client_method());
-		SSL_CTX_set_alpn_protos(context, alpn, sizeof alpn - 1);
-	}
-	return SSL_new(context);
+	struct connection *connection = line->connection;
+	bool useless = !line->used;
+	line_free(line);
+	if (useless && connection->n_opening == 0)
+		refuse_waiting(connection);
 }
 
-static void session_new(struct connection *connection, uint32_t window)
+static void write_out(struct line *line)
 {
-	nghttp2_session_callbacks *callbacks;
-	nghttp2_session_callbacks_new(&callbacks);
-	nghttp2_session_callbacks_set_send_callback(callbacks, on_send);
-	nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
-	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);
-	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
-	nghttp2_session_client_new(&connection->session, callbacks, connection);
-	nghttp2_session_callbacks_del(callbacks);
-	nghttp2_settings_entry settings[] = {{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window}, {NGHTTP2_SETTINGS_ENABLE_PUSH, 0}};
-	nghttp2_submit_settings(connection->session, NGHTTP2_FLAG_NONE, settings, 2);
-	nghttp2_session_set_local_window_size(connection->session, NGHTTP2_FLAG_NONE, 0, (int32_t)(window * 16));
+	bool more;
+	do {
+		more = line->ops->fill(line);
+		wire_flush(&line->wire);
+	} while (more);
 }
+
+static void tend_touched(struct connection *connection)
+{
+	for (struct list *node; (node = list_pop(&connection->touched));) {
+		struct line *line = container_of(node, struct line, touch_link);
+		if (line->wire.phase == WIRE_OPEN)
+			write_out(line);
+		if (line->dead || (line->draining && line->n_calls == 0))
+			bury(line);
+		else
+			place(line);
+	}
+}
+
+static struct line *line_with_room(struct connection *connection)
+{
+	if (list_empty(&connection->lines))
+		return NULL;
+	struct line *line = container_of(connection->lines.next, struct line, link);
+	return has_room(line) ? line : NULL;
+}
+
+static void give_waiting(struct connection *connection)
+{
+	struct line *line;
+	while (!list_empty(&connection->waiting) && (line = line_with_room(connection))) {
+		struct call *call = container_of(list_pop(&connection->waiting), struct call, link);
+		connection->n_waiting--;
+		call->line = line;
+		list_append(&line->calls, &call->link);
+		line->n_calls++;
+		line->used = true;
+		line->ops->send(line, call);
+		line_touch(line);
+		if (!has_room(line))
+			place(line);
+	}
+}
+
+/* One attempt at a time over HTTP/2, which has room for many calls; else one for each that waits. */
+static void open_lines(struct connection *connection)
+{
+	bool shared = connection->endpoint->protocol == PROTOCOL_H2;
+	unsigned wanted = shared && connection->n_waiting ? 1 : connection->n_waiting;
+	while (connection->n_opening < wanted && connection->n_lines < LINES_MAX)
+		line_open(connection);
+}
+
+/* Everything but to tell of what ended. */
+static void move(struct connection *connection)
+{
+	tend_touched(connection);
+	give_waiting(connection);
+	open_lines(connection);
+	tend_touched(connection);
+}
+
+static void destroy(struct connection *connection)
+{
+	LIST_EACH (node, &connection->lines)
+		line_free(container_of(node, struct line, link));
+	event_free(connection->later);
+	signer_free(connection->signer);
+	free(connection);
+}
+
+static void settle(struct connection *connection)
+{
+	connection->inside++;
+	do {
+		tell_ended(connection);
+		if (!connection->closing)
+			move(connection);
+	} while (!connection->closing && !list_empty(&connection->ended));
+	connection->inside--;
+	if (connection->closing)
+		destroy(connection);
+}
+
+static void on_later(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	settle(arg);
+}
+
+/* What a caller has changed outside of callbacks takes effect now; what has ended by it is told by the loop. */
+static void changed(struct connection *connection)
+{
+	if (connection->inside)
+		return;
+	move(connection);
+	if (!list_empty(&connection->ended))
+		event_active(connection->later, EV_TIMEOUT, 0);
+}
+
+/* ---- For the engine ---- */
 
 struct connection *connection_open(struct event_base *base, const struct endpoint *endpoint, uint32_t window)
 {
-	int fd = connect_loopback(endpoint);
-	if (fd < 0)
-		return NULL;
 	struct connection *connection = xcalloc(1, sizeof *connection);
 	connection->base = base;
-	connection->endpoint = *endpoint;
-	list_init(&connection->calls);
-	snprintf(connection->authority, sizeof connection->authority, "%s:%d", endpoint->host, endpoint->port);
-	connection->signer = signer_new(endpoint->region, connection->authority);
-	if (!connection->signer) {
-		close(fd);
-		free(connection);
-		errno = EKEYREJECTED;
-		return NULL;
-	}
-	connection->socket =
-		endpoint->tls ? bufferevent_openssl_socket_new(base, fd, tls_new(), BUFFEREVENT_SSL_CONNECTING, BEV_OPT_CLOSE_ON_FREE)
-			      : bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE);
-	bufferevent_setcb(connection->socket, on_readable, NULL, on_socket_event, connection);
-	bufferevent_set_max_single_read(connection->socket, 1 << 20);
-	bufferevent_set_max_single_write(connection->socket, 1 << 20);
-	bufferevent_enable(connection->socket, EV_READ | EV_WRITE);
-	session_new(connection, window ? window : 4u << 20);
-	flush(connection);
+	connection->endpoint = endpoint;
+	connection->ops = endpoint->protocol == PROTOCOL_H2 ? &line_h2_ops : &line_h1_ops;
+	connection->window = window ? window : WINDOW_DEFAULT;
+	connection->signer = signer_new(endpoint);
+	connection->later = event_new(base, -1, 0, on_later, connection);
+	list_init(&connection->lines);
+	list_init(&connection->touched);
+	list_init(&connection->waiting);
+	list_init(&connection->ended);
+	line_open(connection);
 	return connection;
 }
 
@@ -237,56 +334,59 @@ void connection_close(struct connection *connection)
 {
 	if (!connection)
 		return;
-	connection->broken = true;
-	nghttp2_session_del(connection->session);
-	bufferevent_free(connection->socket);
-	signer_free(connection->signer);
-	free(connection);
+	connection->closing = true;
+	if (!connection->inside)
+		destroy(connection);
 }
-
-#define HEADER(n, v)                                                                                             \
-	{                                                                                                        \
-		(uint8_t *)(uintptr_t)(n), (uint8_t *)(uintptr_t)(v), strlen(n), strlen(v), NGHTTP2_NV_FLAG_NONE \
-	}
 
 void connection_call(struct connection *connection, struct call *call)
 {
-	static const char content_type[] = "application/x-amz-json-1.1";
-	char target[96];
-	struct signature signature;
-	nghttp2_data_provider body = {.source.ptr = call, .read_callback = on_body_wanted};
-	snprintf(target, sizeof target, "Kinesis_20131202.%s", call->operation);
-	signer_sign(connection->signer, content_type, target, call->body.p, call->body.n, &signature);
-	const nghttp2_nv headers[] = {
-		HEADER(":method", "POST"),
-		HEADER(":scheme", connection->endpoint.tls ? "https" : "http"),
-		HEADER(":authority", connection->authority),
-		HEADER(":path", "/"),
-		HEADER("content-type", content_type),
-		HEADER("x-amz-target", target),
-		HEADER("x-amz-date", signature.date),
-		HEADER("authorization", signature.authorization),
-		HEADER("x-amz-security-token", signature.token ? signature.token : ""),
-	};
-	size_t n_headers = sizeof headers / sizeof *headers - (signature.token ? 0 : 1);
-	call->sent = 0;
+	assert(!connection->closing);
+	call->line = NULL;
 	call->status = 0;
+	call->sent = 0;
 	call->answer.n = 0;
-	call->stream = connection->broken ? -1 : nghttp2_submit_request(connection->session, NULL, headers, n_headers, &body, call);
-	if (call->stream < 0) {
-		call->on_end(call, false);
-		return;
+	call->answer_encoding = ENCODING_JSON;
+	call->reason = CALL_OK;
+	call->whole = call->ended = false;
+	list_append(&connection->waiting, &call->link);
+	connection->n_waiting++;
+	changed(connection);
+}
+
+void connection_cancel(struct connection *connection, struct call *call)
+{
+	struct line *line = call->line;
+	list_remove(&call->link);
+	if (line) {
+		line->n_calls--;
+		line->ops->cancel(line, call);
+		line_touch(line);
+		call->line = NULL;
+		changed(connection);
+	} else if (!call->ended) {
+		connection->n_waiting--;
 	}
-	list_append(&connection->calls, &call->link);
-	flush(connection);
 }
 
 void connection_stall(struct connection *connection, bool stalled)
 {
-	if (stalled)
-		bufferevent_disable(connection->socket, EV_READ);
-	else
-		bufferevent_enable(connection->socket, EV_READ);
+	connection->stalled = stalled;
+	LIST_EACH (node, &connection->lines) {
+		struct line *line = container_of(node, struct line, link);
+		if (line->ready)
+			wire_stall(&line->wire, stalled);
+	}
 }
 
-uint64_t connection_bytes_in(const struct connection *connection) { return connection->bytes_in; }
+uint64_t connection_bytes_in(const struct connection *connection)
+{
+	uint64_t sum = connection->bytes_in;
+	LIST_EACH (node, (struct list *)(uintptr_t)&connection->lines)
+		sum += container_of(node, struct line, link)->wire.bytes_in;
+	return sum;
+}
+
+uint64_t connection_read_ns(const struct connection *connection) { return connection->read_ns; }
+const char *connection_server(const struct connection *connection) { return connection->server; }
+const char *connection_why(const struct connection *connection) { return connection->why; }

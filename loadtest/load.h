@@ -17,7 +17,8 @@
 #define LOAD_CONSUMERS_MAX 100
 
 struct load_options {
-	struct endpoint endpoint;
+	struct endpoint_options where;
+	struct endpoint endpoint; /* what became of `where` */
 	const char *stream;      /* name; made, and deleted again */
 	unsigned shards;
 	unsigned consumers;      /* pushed; one connection each */
@@ -128,8 +129,8 @@ bool load_checked(struct load *load); /* every acknowledged record once to each 
 /* report.c */
 uint64_t consumer_window_bytes(const struct load *load, unsigned i); /* consumer.c */
 uint64_t pollers_window_bytes(const struct load *load);             /* poller.c: together */
-void report_progress(const struct load *load);
-void report_print(const struct load *load);
-bool report_json(const struct load *load);
+void old_report_progress(const struct load *load);
+void old_report_print(const struct load *load);
+bool old_report_json(const struct load *load);
 
 #endif

@@ -12,7 +12,7 @@
 static const char help[] =
 	"penstock-load [OPTION...]: measures put-to-delivery latency and checks every record (exit status 1: lost, doubled or out of "
 	"order)\n"
-	"  --endpoint URL        http:// or https:// on loopback (http://127.0.0.1:4567)\n"
+	"  --endpoint URL        http:// or https:// (http://127.0.0.1:4567)\n"
 	"  --stream NAME         made for the run, deleted after it (penstock-load)\n"
 	"  --shards N            (1)\n"
 	"  --consumers N         enhanced fan-out consumers, pushed over HTTP/2 (1)\n"
@@ -99,11 +99,7 @@ static void parse_one(struct load_options *options, int option, const char *name
 {
 	switch (option) {
 	case O_ENDPOINT:
-		if (!endpoint_parse(optarg, &options->endpoint)) {
-			fprintf(stderr, "penstock-load: --endpoint wants http://127.0.0.1:PORT or https://127.0.0.1:PORT, not \"%s\"\n",
-				optarg);
-			exit(2);
-		}
+		options->where.url = optarg;
 		break;
 	case O_STREAM:
 		options->stream = optarg;
@@ -176,7 +172,8 @@ static void parse_one(struct load_options *options, int option, const char *name
 static void parse(int argc, char **argv, struct load_options *options)
 {
 	int option, index = 0;
-	*options = (struct load_options){.stream = "penstock-load",
+	*options = (struct load_options){.where = {.protocol = -1, .insecure = true},
+					 .stream = "penstock-load",
 					 .shards = 1,
 					 .consumers = 1,
 					 .producers = 1,
@@ -186,7 +183,6 @@ static void parse(int argc, char **argv, struct load_options *options)
 					 .size = 1024,
 					 .seconds = 5,
 					 .warmup = 1};
-	endpoint_parse("http://127.0.0.1:4567", &options->endpoint);
 	while ((option = getopt_long(argc, argv, "", long_options, &index)) != -1)
 		parse_one(options, option, long_options[index].name);
 	if (optind < argc) {
@@ -205,7 +201,7 @@ static bool until(struct load *load, bool (*ready)(const struct load *load), dou
 			return false;
 		load_wait(load, &never, 0.02);
 		if (load->options->progress && load->putting && now_ns() >= next) {
-			report_progress(load);
+			old_report_progress(load);
 			next += 1000000000;
 		}
 	}
@@ -286,20 +282,21 @@ int main(int argc, char **argv)
 {
 	static struct load load; /* its histograms are too large for a stack */
 	struct load_options options;
+	char why[256];
 	bool good = false;
 	parse(argc, argv, &options);
 	signal(SIGPIPE, SIG_IGN);
 	load_init(&load, &options);
-	load.control = connection_open(load.base, &options.endpoint, 0);
-	if (!load.control) {
-		fprintf(stderr, "penstock-load: %s:%d: %s\n", options.endpoint.host, options.endpoint.port, strerror(errno));
+	if (!endpoint_open(&options.endpoint, &options.where, why)) {
+		fprintf(stderr, "penstock-load: %s\n", why);
 		return 1;
 	}
+	load.control = connection_open(load.base, &options.endpoint, 0);
 	if (!stream_make(&load))
 		return 1;
 	if (measure(&load)) {
-		report_print(&load);
-		good = report_json(&load) && (options.drain_seconds > 0 || load_checked(&load));
+		old_report_print(&load);
+		good = old_report_json(&load) && (options.drain_seconds > 0 || load_checked(&load));
 		if (good && options.drain_seconds <= 0)
 			printf("each record was delivered to each consumer exactly once and in order\n");
 	}
@@ -311,5 +308,6 @@ int main(int argc, char **argv)
 	connection_close(load.control);
 	free(load.answered_ns);
 	event_base_free(load.base);
+	endpoint_close(&options.endpoint);
 	return good ? 0 : 1;
 }

@@ -55,7 +55,7 @@ static void print_window(const struct load *load)
 		       options->drain_seconds);
 }
 
-void report_progress(const struct load *load)
+void old_report_progress(const struct load *load)
 {
 	printf("%4.0f s: %6" PRIu64 " put, %6" PRIu64 " durable; pushed %7" PRIu64 " p50 %.2f ms p99 %.2f ms; polled %7" PRIu64
 	       " p50 %.0f ms p99 %.0f ms\n",
@@ -66,7 +66,7 @@ void report_progress(const struct load *load)
 	fflush(stdout);
 }
 
-void report_print(const struct load *load)
+void old_report_print(const struct load *load)
 {
 	const struct load_options *options = load->options;
 	double put_s = load->put ? (double)(load->put_end_ns - load->put_begin_ns) / 1e9 : 1;
@@ -115,7 +115,7 @@ static json_t *json_pushed(const struct load *load)
 	return pushed;
 }
 
-bool report_json(const struct load *load)
+bool old_report_json(const struct load *load)
 {
 	if (!load->options->json)
 		return true;

@@ -7,38 +7,24 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "loadtest/endpoint.h"
 #include "penstock/sigv4.h"
 
 struct signer {
 	struct sigv4 sigv4;
 	struct sigv4_signer who;
-	const char *token;
-	char *authority;
+	const char *token, *authority;
 	char date[SIGV4_TIME_LEN + 1];
 	struct buf authorization;
 };
 
-/* The environment's string, which stays where it is. */
-static struct str setting(const char *name, const char *otherwise)
+struct signer *signer_new(const struct endpoint *endpoint)
 {
-	const char *value = getenv(name);
-	return str_of(value && *value ? value : otherwise);
-}
-
-struct signer *signer_new(const char *region, const char *authority)
-{
-	bool known = str_present(setting("AWS_ACCESS_KEY_ID", NULL)) && str_present(setting("AWS_SECRET_ACCESS_KEY", NULL));
-	struct sigv4_signer who = {.key = known ? setting("AWS_ACCESS_KEY_ID", NULL) : STR("penstock"),
-				   .secret = known ? setting("AWS_SECRET_ACCESS_KEY", NULL) : STR("penstock"),
-				   .region = setting("AWS_REGION", region),
-				   .service = STR("kinesis")};
-	if (who.secret.n > SIGV4_SECRET_MAX)
-		return NULL;
 	struct signer *signer = xcalloc(1, sizeof *signer);
 	sigv4_init(&signer->sigv4);
-	signer->who = who;
-	signer->token = known ? setting("AWS_SESSION_TOKEN", NULL).p : NULL;
-	signer->authority = xstrdup(authority);
+	signer->who = (struct sigv4_signer){str_of(endpoint->key), str_of(endpoint->secret), str_of(endpoint->region), STR("kinesis")};
+	signer->token = endpoint->token[0] ? endpoint->token : NULL;
+	signer->authority = endpoint->authority;
 	return signer;
 }
 
@@ -48,7 +34,6 @@ void signer_free(struct signer *signer)
 		return;
 	sigv4_fini(&signer->sigv4);
 	buf_free(&signer->authorization);
-	free(signer->authority);
 	free(signer);
 }
 

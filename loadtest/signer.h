@@ -1,14 +1,13 @@
-/* signer.h: signs calls as an SDK does, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if there is one, AWS_SESSION_TOKEN of the
- * environment, for AWS_REGION; without the first two with placeholders, which do for a server that verifies nothing. One thread. */
+/* signer.h: signs calls as an SDK does, with an endpoint's credentials, for its region. One thread. */
 #ifndef PENSTOCK_LOADTEST_SIGNER_H
 #define PENSTOCK_LOADTEST_SIGNER_H
 
 #include <stddef.h>
 
+struct endpoint;
 struct signer;
 
-/* NULL: a secret that is too long. region: if AWS_REGION says none. */
-struct signer *signer_new(const char *region, const char *authority);
+struct signer *signer_new(const struct endpoint *endpoint); /* lent for as long as the signer lives */
 void signer_free(struct signer *signer);
 
 /* The headers that a call needs beside those that were signed; they live until the next call. */
