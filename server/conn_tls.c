@@ -6,7 +6,7 @@
  *
  *   - the front of the outq is gathered, 16 KiB at a time, in the worker's staging buffer: one SSL_write, one record
  *   - up to 64 KiB of records leave in one send
- *   - when all has left, the buffer is given back: an idle connection holds none
+ *   - when all has left, the buffer goes back to the worker, whose next connection to write takes it: an idle connection holds none
  *
  * Failures: every TLS error but "more to read" closes the connection; a peer that leaves without close_notify is a plain end
  * (SSL_OP_IGNORE_UNEXPECTED_EOF). */
@@ -18,7 +18,8 @@
 
 #include "server/conn.h"
 
-#define RECORD_PLAIN 16384 /* the most that one TLS record holds */
+#define RECORD_PLAIN 16384  /* the most that one TLS record holds */
+#define RECORD_OVERHEAD 256 /* header, tag and what a cipher may add, for each record of SEALED_MAX too */
 #define SEALED_MAX (64u << 10)
 #define SEALED_HARD (2 * SEALED_MAX) /* TLS's own answers, such as key updates, to one who asks for them and reads nothing */
 
@@ -144,8 +145,27 @@ static const uint8_t *gather(struct conn *conn, size_t *n)
 	return conn->worker->staging;
 }
 
+static void sealed_take(struct conn *conn)
+{
+	if (conn->sealed.p)
+		return;
+	conn->sealed = conn->worker->sealed_spare;
+	conn->worker->sealed_spare = (struct buf){0};
+	buf_reserve(&conn->sealed, SEALED_MAX + RECORD_PLAIN + RECORD_OVERHEAD);
+}
+
+static void sealed_give(struct conn *conn)
+{
+	if (conn->worker->sealed_spare.p)
+		buf_free(&conn->sealed);
+	else
+		conn->worker->sealed_spare = conn->sealed;
+	conn->sealed = (struct buf){0};
+}
+
 static int seal(struct conn *conn)
 {
+	sealed_take(conn);
 	while (conn->outq.bytes && conn->sealed.n < SEALED_MAX) {
 		size_t n;
 		const uint8_t *p = gather(conn, &n);
@@ -181,8 +201,8 @@ int conn_tls_flush(struct conn *conn)
 		if (rc == 0)
 			rc = send_sealed(conn);
 	}
-	if (rc == 0)
-		buf_free(&conn->sealed);
+	if (rc == 0 && conn->sealed.p)
+		sealed_give(conn);
 	return rc;
 }
 

@@ -379,5 +379,6 @@ void worker_fini(struct worker *worker)
 	EVP_MD_CTX_free(worker->md5_ctx);
 	EVP_MD_free(worker->md5);
 	free(worker->staging);
+	buf_free(&worker->sealed_spare);
 	mailbox_fini(&worker->box);
 }

@@ -56,6 +56,7 @@ struct worker {
 	struct list dirty;            /* struct conn with bytes to flush at the end of this turn */
 	struct list ended;            /* struct request, freed at the end of this turn */
 	uint8_t *staging;             /* WORKER_STAGING bytes: TLS gather, and reads */
+	struct buf sealed_spare;      /* for the next connection that seals TLS records (conn_tls.c) */
 	size_t requests;              /* that live, also the detached ones */
 	size_t streaming;             /* of them: subscriptions that have begun */
 	unsigned slow;                /* clients that this sweep found keeping us waiting */
