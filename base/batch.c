@@ -105,6 +105,17 @@ enum status batch_reserve(struct batch *batch, size_t bytes)
 	return STATUS_OK;
 }
 
+void batch_trim(struct batch *batch)
+{
+	size_t room = batch->frames_cap - batch->frames_len;
+	uint8_t *frames = room > batch->frames_len / 2 && batch->frames_len ? realloc(batch->frames, batch->frames_len) : NULL;
+	if (!frames)
+		return;
+	metric_add(METRIC_batch_bytes_live, -(int64_t)room);
+	batch->frames = frames;
+	batch->frames_cap = batch->frames_len;
+}
+
 static void put_u32(uint8_t *p, uint32_t n)
 {
 	p[0] = (uint8_t)n;

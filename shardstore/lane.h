@@ -80,6 +80,7 @@ struct lane_shard {
 	size_t index_at, n_index, index_cap;
 
 	struct batch *open;       /* its batch in the open group; NULL: none */
+	size_t usual_bytes;       /* frames of the batch before: room for the next */
 	uint32_t open_place;      /* in the open group's arrays */
 	bool flying;              /* has a batch in the group in flight */
 

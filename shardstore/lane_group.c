@@ -52,6 +52,9 @@ static void grow(struct lane_group *group)
 	group->group.extents = xrealloc(group->group.extents, group->cap * sizeof(*group->group.extents));
 }
 
+/* Room for so much is made ahead at most: a shard may fall silent behind one large batch. */
+#define USUAL_MAX (1u << 20)
+
 struct batch *group_batch(struct lane_group *group, struct lane_shard *shard)
 {
 	if (shard->open)
@@ -59,6 +62,8 @@ struct batch *group_batch(struct lane_group *group, struct lane_shard *shard)
 	if (group->n == group->cap)
 		grow(group);
 	shard->open = batch_new(&shard->key);
+	/* Else a large batch is copied twice as it grows. No memory for it now is no error: it grows by and by. */
+	batch_reserve(shard->open, shard->usual_bytes);
 	shard->open_place = group->n;
 	group->shards[group->n] = shard;
 	group->batches[group->n++] = shard->open;
@@ -131,6 +136,8 @@ static void close_group(struct lane_stream *stream)
 		batch->arrival_ms = now_ms > shard->last_arrival_ms ? now_ms : shard->last_arrival_ms;
 		stream->marks[shard->place].next_index = batch_last(batch) + 1;
 		stream->marks[shard->place].last_arrival_ms = batch->arrival_ms;
+		shard->usual_bytes = batch->frames_len < USUAL_MAX ? batch->frames_len : USUAL_MAX;
+		batch_trim(batch);
 		shard->open = NULL;
 		shard->flying = true;
 	}

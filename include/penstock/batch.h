@@ -71,6 +71,7 @@ struct batch *batch_ref(struct batch *batch);
 void batch_unref(struct batch *batch);
 /* Owner only, before the batch is shared. STATUS_NO_MEMORY leaves it as it was. */
 enum status batch_reserve(struct batch *batch, size_t bytes); /* room for so many more frame bytes */
+void batch_trim(struct batch *batch); /* gives back room beyond half of what is used */
 enum status batch_append(struct batch *batch, struct str key, struct str data);
 
 /* Walks frames: start with cursor = 0; false at the end, or when a frame does not fit (then *cursor != frames_len). */

@@ -121,3 +121,26 @@ Test(batch, metrics_text)
 	cr_assert_not_null(strstr((char *)out.p, "# TYPE penstock_connections gauge\npenstock_connections 0\n"));
 	buf_free(&out);
 }
+
+/* Room made ahead is given back, unless it is little beside what is used; the bytes stay. */
+Test(batch, trimmed)
+{
+	struct batch *batch = batch_new(&shard);
+	int64_t live = metric_get(METRIC_batch_bytes_live);
+	batch_trim(batch);
+	cr_assert_eq(batch_reserve(batch, 100000), STATUS_OK);
+	cr_assert_eq(batch_append(batch, STR("key"), STR("data")), STATUS_OK);
+	batch_trim(batch);
+	cr_assert(batch->frames_cap == batch->frames_len && batch->frames_len == RECORD_FRAME_HEAD + 7);
+	cr_assert_eq(metric_get(METRIC_batch_bytes_live) - live, (int64_t)batch->frames_cap);
+	size_t cursor = 0;
+	uint32_t nth = 0;
+	struct record record;
+	cr_assert(batch_next(batch, &cursor, &nth, &record) && str_equal(record.data, STR("data")) && str_equal(record.key, STR("key")));
+	cr_assert_eq(batch_reserve(batch, 5), STATUS_OK);
+	size_t cap = batch->frames_cap;
+	batch_trim(batch);
+	cr_assert_eq(batch->frames_cap, cap, "as good as full");
+	cr_assert_eq(metric_get(METRIC_batch_bytes_live) - live, (int64_t)cap);
+	batch_unref(batch);
+}
