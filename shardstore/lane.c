@@ -165,7 +165,7 @@ void lane_shard_free(struct lane_shard *shard)
 {
 	assert(list_empty(&shard->leases) && list_empty(&shard->interests));
 	lane_rate_free(shard);
-	free(shard->index);
+	index_fini(shard);
 	free(shard);
 }
 

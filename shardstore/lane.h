@@ -1,6 +1,6 @@
 /* lane.h: the inside of lanes: who owns which field, and what the lane's files call of each other. Private to shardstore.
  *
- *      lane ── streams by id ── lane_stream ── shards by number ── lane_shard ── index: extents, oldest first
+ *      lane ── streams by id ── lane_stream ── shards by number ── lane_shard ── index: extents, packed, a run per segment
  *                                   │                                  │   └──── leases, one per consumer ── joins that wait for a probe
  *                                   │                                  └──────── interests, one per listener
  *                                   └── open group (gathers) and flight group (at the syncer): puts, one batch per shard
@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "penstock/store.h"
+#include "shardstore/extent_run.h"
 #include "shardstore/streamlog.h"
 
 /* A group beyond this makes further puts of its stream wait: what is in one group is lost together when the disk is full, and its sync
@@ -76,7 +77,7 @@ struct lane_shard {
 
 	uint64_t next;            /* index of the next record; next - 1 is the durable end */
 	int64_t last_arrival_ms;  /* of the last durable record */
-	struct extent_ref *index; /* n_index from index_at: dropped from the front, grown at the back */
+	struct extent_run *index; /* a run per segment: n_index from index_at, dropped from the front, grown at the back */
 	size_t index_at, n_index, index_cap;
 
 	struct batch *open;       /* its batch in the open group; NULL: none */
@@ -260,10 +261,21 @@ void lane_poison(struct lane_stream *stream, const char *what);
 /* ---- lane_index.c: all O(log n) or amortised O(1) ---- */
 
 static inline uint64_t shard_durable_end(const struct lane_shard *shard) { return shard->next - 1; }
-static inline const struct extent_ref *index_get(const struct lane_shard *shard, size_t i) { return &shard->index[shard->index_at + i]; }
+
+/* A place in the index, and the extent there. Valid until the index changes; a copy is a place of its own. */
+struct index_cursor {
+	const struct lane_shard *shard;
+	size_t place; /* of the run */
+	struct extent_cursor in;
+};
+
+static inline const struct extent_ref *index_extent(const struct index_cursor *cursor) { return &cursor->in.extent; }
+bool index_find(const struct lane_shard *shard, uint64_t index, struct index_cursor *cursor); /* first that ends at or after; false: none */
+bool index_find_time(const struct lane_shard *shard, int64_t arrival_ms, struct index_cursor *cursor); /* first that arrived at or after */
+bool index_next(struct index_cursor *cursor); /* false: there is no further one, the cursor stays on the last */
 void index_append(struct lane_shard *shard, const struct extent_ref *extent);
-size_t index_find(const struct lane_shard *shard, uint64_t index); /* first extent that ends at or after it; n_index: none */
-size_t index_find_time(const struct lane_shard *shard, int64_t arrival_ms); /* first that arrived at or after it; n_index: none */
+void index_adopt(struct lane_shard *shard, const struct extent_run *run); /* a copy of all of it, behind all that is there */
+void index_fini(struct lane_shard *shard);
 void index_drop_below(struct lane_shard *shard, uint64_t segment); /* extents in segments with lower numbers */
 uint64_t index_oldest(const struct lane_shard *shard); /* first index that may be read; next if there is none */
 uint64_t index_resolve(const struct lane_shard *shard, const struct position *position);
@@ -314,6 +326,7 @@ struct interest {
 	struct shard_key shard;
 	uint64_t durable_end, taken_end; /* told by the lane; taken by the worker */
 	int64_t durable_end_ms, taken_end_ms;
+	uint64_t durable_ns;     /* when the first of what is not taken became durable; 0: nothing is */
 	bool closed;
 	bool skipped;            /* a batch was left out since the last take: later ones would leave a hole */
 	struct batch **batches;
@@ -323,8 +336,8 @@ struct interest {
 struct interest *interest_add(struct lane_shard *shard, struct listener *listener); /* one subscription more */
 void interest_drop(struct interest *interest);                                    /* one less; the last drops what waits */
 struct interest *interest_ref(struct interest *interest);
-/* The shard is durable up to its new end. batch: what became durable, encoded; NULL: only say so. */
-void interest_tell(struct interest *interest, const struct lane_shard *shard, struct batch *batch, struct outbox *out);
+/* The shard is durable up to its new end since durable_ns (0: it has not moved). batch: what became durable, encoded; NULL: only say so. */
+void interest_tell(struct interest *interest, const struct lane_shard *shard, struct batch *batch, uint64_t durable_ns, struct outbox *out);
 /* The worker's thread, as a join's reply arrives: what it took of the shard meanwhile counts for this join too. Drops the reference. */
 void interest_refresh(struct interest *interest, struct store_join *join);
 

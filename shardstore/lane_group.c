@@ -245,13 +245,13 @@ static void acknowledge(struct lane_group *group, uint64_t durable_ns)
 }
 
 /* By the same outbox as join replies: whatever a worker is told of a shard, it is told in order. */
-static void notify(struct lane_group *group)
+static void notify(struct lane_group *group, uint64_t durable_ns)
 {
 	for (uint32_t i = 0; i < group->n; i++) {
 		struct lane_shard *shard = group->shards[i];
 		struct batch *batch = group->batches[i]->messages ? group->batches[i] : NULL;
 		LIST_EACH (node, &shard->interests)
-			interest_tell(container_of(node, struct interest, link), shard, batch, &group->stream->lane->outbox);
+			interest_tell(container_of(node, struct interest, link), shard, batch, durable_ns, &group->stream->lane->outbox);
 	}
 }
 
@@ -287,8 +287,9 @@ static void run_done(struct mail *mail)
 	if (group->status == STATUS_OK) {
 		count(group);
 		index_group(group);
-		acknowledge(group, io_mono_ns(lane->io));
-		notify(group);
+		uint64_t durable_ns = io_mono_ns(lane->io);
+		acknowledge(group, durable_ns);
+		notify(group, durable_ns);
 		reset(group);
 	} else {
 		unmark(group);

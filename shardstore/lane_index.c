@@ -1,58 +1,52 @@
-/* lane_index.c: where a shard's records lie: an array of extents, oldest first, dense but for what damage took away.
+/* lane_index.c: where a shard's records lie: runs of packed extents, one run per segment, oldest first.
  *
- * Invariants: first indexes and arrival times never fall; all records of an extent share one arrival time, so that retention, too, cuts
- * between extents only. What horizon_ms has passed stays in the array until its segment goes, but is not read any more.
+ * Invariants: first indexes and arrival times never fall; indexes are dense but for what damage took away; all records of an extent share
+ * one arrival time, so that retention, too, cuts between extents only. What horizon_ms has passed stays until its segment goes, but is not
+ * read any more. No run is empty. The newest may have room ahead; the others take what they hold.
  *
- * - append when a group is durable; find by index or by time by halving; drop from the front when segments are trimmed.
+ * - append when a group is durable, into the segment's run; find by index or by time by halving over the runs, then inside one; drop whole
+ *   runs from the front when their segments are trimmed.
+ * - a start adopts the runs that the footers hold.
  *
  * Thread: the lane's (recovery: whoever recovers, before the lane has the stream). */
+#include <stdlib.h>
+
 #include "shardstore/lane.h"
 
-void index_append(struct lane_shard *shard, const struct extent_ref *extent)
+static struct extent_run *run_at(const struct lane_shard *shard, size_t place) { return &shard->index[shard->index_at + place]; }
+
+/* ---- Grow and drop ---- */
+
+static void push_run(struct lane_shard *shard, struct extent_run run)
 {
+	if (shard->n_index)
+		extent_run_fit(run_at(shard, shard->n_index - 1));
 	if (shard->index_at + shard->n_index == shard->index_cap) {
-		/* Dropped places are used again when they are the larger half: then each entry is moved at most once per drop. */
+		/* Dropped places are used again when they are the larger half: then each run is moved at most once per drop. */
 		if (shard->index_at > shard->index_cap / 2) {
 			memmove(shard->index, shard->index + shard->index_at, shard->n_index * sizeof(*shard->index));
 			shard->index_at = 0;
 		} else {
-			shard->index_cap = shard->index_cap ? shard->index_cap * 2 : 16;
+			shard->index_cap = shard->index_cap ? shard->index_cap * 2 : 2;
 			shard->index = xrealloc(shard->index, shard->index_cap * sizeof(*shard->index));
 		}
 	}
-	shard->index[shard->index_at + shard->n_index++] = *extent;
+	*run_at(shard, shard->n_index++) = run;
 }
 
-size_t index_find(const struct lane_shard *shard, uint64_t index)
+void index_append(struct lane_shard *shard, const struct extent_ref *extent)
 {
-	size_t low = 0, high = shard->n_index;
-	while (low < high) {
-		size_t middle = (low + high) / 2;
-		const struct extent_ref *extent = index_get(shard, middle);
-		if (extent->first + extent->count - 1 < index)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
+	if (shard->n_index == 0 || run_at(shard, shard->n_index - 1)->segment != extent->segment)
+		push_run(shard, (struct extent_run){.segment = extent->segment, .shard = extent->shard});
+	extent_run_append(run_at(shard, shard->n_index - 1), extent);
 }
 
-size_t index_find_time(const struct lane_shard *shard, int64_t arrival_ms)
-{
-	size_t low = 0, high = shard->n_index;
-	while (low < high) {
-		size_t middle = (low + high) / 2;
-		if (index_get(shard, middle)->arrival_ms < arrival_ms)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
+void index_adopt(struct lane_shard *shard, const struct extent_run *run) { push_run(shard, extent_run_copy(run)); }
 
 void index_drop_below(struct lane_shard *shard, uint64_t segment)
 {
-	while (shard->n_index && index_get(shard, 0)->segment->number < segment) {
+	while (shard->n_index && run_at(shard, 0)->segment->number < segment) {
+		extent_run_free(run_at(shard, 0));
 		shard->index_at++;
 		shard->n_index--;
 	}
@@ -60,13 +54,64 @@ void index_drop_below(struct lane_shard *shard, uint64_t segment)
 		shard->index_at = 0;
 }
 
-/* The first index at or behind place i. */
-static uint64_t first_from(const struct lane_shard *shard, size_t i)
+void index_fini(struct lane_shard *shard)
 {
-	return i < shard->n_index ? index_get(shard, i)->first : shard->next;
+	for (size_t i = 0; i < shard->n_index; i++)
+		extent_run_free(run_at(shard, i));
+	free(shard->index);
 }
 
-uint64_t index_oldest(const struct lane_shard *shard) { return first_from(shard, index_find_time(shard, shard->stream->horizon_ms)); }
+/* ---- Find ---- */
+
+static bool ends_before(const struct extent_run *run, uint64_t index) { return run->next <= index; }
+static bool arrived_before(const struct extent_run *run, uint64_t arrival_ms) { return run->arrival_ms < (int64_t)arrival_ms; }
+
+/* The first run that is not wholly before; n_index: all are. */
+static size_t place_of(const struct lane_shard *shard, bool (*before)(const struct extent_run *run, uint64_t value), uint64_t value)
+{
+	size_t low = 0, high = shard->n_index;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (before(run_at(shard, middle), value))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+bool index_find(const struct lane_shard *shard, uint64_t index, struct index_cursor *cursor)
+{
+	*cursor = (struct index_cursor){.shard = shard, .place = place_of(shard, ends_before, index)};
+	return cursor->place < shard->n_index && extent_run_find(run_at(shard, cursor->place), index, &cursor->in);
+}
+
+bool index_find_time(const struct lane_shard *shard, int64_t arrival_ms, struct index_cursor *cursor)
+{
+	*cursor = (struct index_cursor){.shard = shard, .place = place_of(shard, arrived_before, (uint64_t)arrival_ms)};
+	return cursor->place < shard->n_index && extent_run_find_time(run_at(shard, cursor->place), arrival_ms, &cursor->in);
+}
+
+bool index_next(struct index_cursor *cursor)
+{
+	if (extent_run_next(&cursor->in))
+		return true;
+	if (cursor->place + 1 >= cursor->shard->n_index)
+		return false;
+	cursor->in = extent_run_begin(run_at(cursor->shard, ++cursor->place));
+	return extent_run_next(&cursor->in);
+}
+
+/* ---- Positions ---- */
+
+/* The first index that arrived then or later. */
+static uint64_t first_since(const struct lane_shard *shard, int64_t arrival_ms)
+{
+	struct index_cursor cursor;
+	return index_find_time(shard, arrival_ms, &cursor) ? index_extent(&cursor)->first : shard->next;
+}
+
+uint64_t index_oldest(const struct lane_shard *shard) { return first_since(shard, shard->stream->horizon_ms); }
 
 uint64_t index_resolve(const struct lane_shard *shard, const struct position *position)
 {
@@ -84,7 +129,7 @@ uint64_t index_resolve(const struct lane_shard *shard, const struct position *po
 	case POSITION_LATEST:
 		break;
 	case POSITION_AT_TIME:
-		next = first_from(shard, index_find_time(shard, position->time_ms));
+		next = first_since(shard, position->time_ms);
 		break;
 	}
 	if (next < oldest)
@@ -96,9 +141,9 @@ uint64_t index_resolve(const struct lane_shard *shard, const struct position *po
 int64_t index_second_before(const struct lane_shard *shard, uint64_t next)
 {
 	uint64_t before = next - 1;
-	size_t i = index_find(shard, before);
-	if (before && i < shard->n_index && index_get(shard, i)->first <= before)
-		return index_get(shard, i)->arrival_ms / 1000;
+	struct index_cursor cursor;
+	if (before && index_find(shard, before, &cursor) && index_extent(&cursor)->first <= before)
+		return index_extent(&cursor)->arrival_ms / 1000;
 	if (before && before == shard_durable_end(shard) && shard->last_arrival_ms)
 		return shard->last_arrival_ms / 1000;
 	return shard->key.created_s;

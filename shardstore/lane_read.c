@@ -147,15 +147,14 @@ static void run_job(struct job *job)
 		segment_unref(read->extents[i].segment);
 	read->extents = NULL;
 	metric_add(METRIC_store_reads, 1);
+	if (read->n_batches)
+		read->status = STATUS_OK; /* what lies before the damage is good; the next read begins with it */
+	if (read->n_batches && read->on_read)
+		read->on_read(read);
 	if (read->limited)
 		ticket->actual = taken_bytes(read);
-	if (read->n_batches) {
-		read->status = STATUS_OK; /* what lies before the damage is good; the next read begins with it */
-		if (read->on_read)
-			read->on_read(read);
-	} else {
+	if (!read->n_batches)
 		store_read_release(read);
-	}
 	/* The ticket first: then a caller's next call finds the bucket corrected. */
 	mailbox_post(&ticket->lane->box, &ticket->mail);
 	mailbox_post(read->reply_to, &read->mail);
@@ -178,14 +177,14 @@ static bool within_limits(struct lane_shard *shard, uint64_t now_ns)
 	return now_ns >= shard->reads_shut_ns && bucket_open(&shard->read_bytes, now_ns) && bucket_take(&shard->read_calls, 1, now_ns);
 }
 
-/* How many extents from place i satisfy the request, and their bytes as it would take them. A hole ends them. */
-static uint32_t measure(const struct lane_shard *shard, const struct store_read *read, size_t i, uint64_t *bytes)
+/* How many extents from the cursor on satisfy the request, and their bytes as it would take them. A hole ends them. */
+static uint32_t measure(const struct store_read *read, struct index_cursor cursor, uint64_t *bytes)
 {
+	const struct extent_ref *extent = index_extent(&cursor);
 	uint64_t records = 0, expect = read->from;
 	uint32_t n = 0;
 	*bytes = 0;
-	for (; i < shard->n_index && (n == 0 || (records < read->max_records && *bytes < read->max_bytes)); i++, n++) {
-		const struct extent_ref *extent = index_get(shard, i);
+	do {
 		if (extent->first > expect)
 			break;
 		uint64_t wanted = extent->first + extent->count - expect;
@@ -194,13 +193,14 @@ static uint32_t measure(const struct lane_shard *shard, const struct store_read 
 		*bytes += useful == extent->count ? extent->payload : extent->payload * useful / extent->count;
 		records += wanted;
 		expect += wanted;
-	}
+		n++;
+	} while (records < read->max_records && *bytes < read->max_bytes && index_next(&cursor));
 	if (*bytes > read->max_bytes)
 		*bytes = read->max_bytes;
 	return n;
 }
 
-static void send_to_reader(struct lane_shard *shard, struct store_read *read, size_t i, uint32_t n)
+static void send_to_reader(struct lane_shard *shard, struct store_read *read, struct index_cursor cursor, uint32_t n)
 {
 	struct lane *lane = shard->stream->lane;
 	struct read_ticket *ticket = xmalloc(sizeof(*ticket) + n * sizeof(struct extent_ref));
@@ -210,9 +210,11 @@ static void send_to_reader(struct lane_shard *shard, struct store_read *read, si
 				       .limited = read->limited,
 				       .charged = read->charged,
 				       .actual = read->charged};
-	memcpy(ticket->extents, index_get(shard, i), n * sizeof(struct extent_ref));
-	for (uint32_t k = 0; k < n; k++)
+	for (uint32_t k = 0; k < n; k++) {
+		ticket->extents[k] = *index_extent(&cursor);
 		segment_ref(ticket->extents[k].segment);
+		index_next(&cursor);
+	}
 	read->extents = ticket->extents;
 	read->n_extents = n;
 	read->job.run = run_job;
@@ -236,9 +238,9 @@ static bool start_read(struct lane_shard *shard, struct store_read *read)
 	}
 	if (read->from >= shard->next)
 		return false;
-	size_t i = index_find(shard, read->from);
-	uint64_t bytes;
-	uint32_t n = measure(shard, read, i, &bytes);
+	struct index_cursor cursor;
+	uint64_t bytes = 0;
+	uint32_t n = index_find(shard, read->from, &cursor) ? measure(read, cursor, &bytes) : 0;
 	if (n == 0) {
 		read->status = STATUS_CORRUPT;
 		return false;
@@ -247,7 +249,7 @@ static bool start_read(struct lane_shard *shard, struct store_read *read)
 		read->charged = bytes;
 		bucket_charge(&shard->read_bytes, (int64_t)bytes, lane->now_ns);
 	}
-	send_to_reader(shard, read, i, n);
+	send_to_reader(shard, read, cursor, n);
 	return true;
 }
 

@@ -137,7 +137,7 @@ static void close_shard(struct lane_shard *shard, const struct shard_info *info)
 	shard->end_index = info->end_index;
 	shard->closed_ms = info->closed_ms;
 	LIST_EACH (node, &shard->interests)
-		interest_tell(container_of(node, struct interest, link), shard, NULL, &shard->stream->lane->outbox);
+		interest_tell(container_of(node, struct interest, link), shard, NULL, 0, &shard->stream->lane->outbox);
 }
 
 void lane_switch_shards(struct lane *lane, struct store_admin *admin)

@@ -50,6 +50,7 @@ bool listener_take(struct listener *listener, struct notice *out)
 				       .durable_end = interest->durable_end,
 				       .durable_end_ms = interest->durable_end_ms,
 				       .closed = interest->closed,
+				       .durable_ns = interest->durable_ns,
 				       .batches = interest->batches,
 				       .n_batches = interest->n_batches};
 		for (uint32_t i = 0; i < interest->n_batches; i++)
@@ -57,6 +58,7 @@ bool listener_take(struct listener *listener, struct notice *out)
 		interest->batches = NULL;
 		interest->n_batches = interest->cap = 0;
 		interest->skipped = false;
+		interest->durable_ns = 0;
 		interest->taken_end = interest->durable_end;
 		interest->taken_end_ms = interest->durable_end_ms;
 	}
@@ -179,13 +181,15 @@ static void add_batch(struct interest *interest, struct batch *batch)
 	listener->bytes += batch->payload;
 }
 
-void interest_tell(struct interest *interest, const struct lane_shard *shard, struct batch *batch, struct outbox *out)
+void interest_tell(struct interest *interest, const struct lane_shard *shard, struct batch *batch, uint64_t durable_ns, struct outbox *out)
 {
 	struct listener *listener = interest->listener;
 	pthread_mutex_lock(&listener->lock);
 	interest->durable_end = shard_durable_end(shard);
 	interest->durable_end_ms = shard->last_arrival_ms;
 	interest->closed = shard->closed;
+	if (!interest->durable_ns)
+		interest->durable_ns = durable_ns;
 	if (batch)
 		add_batch(interest, batch);
 	else

@@ -173,12 +173,6 @@ bool group_peek(const uint8_t p[GROUP_HEAD], uint64_t room, struct group_head *o
 	       GROUP_HEAD + (uint64_t)out->n_extents * EXTENT_HEAD <= out->length;
 }
 
-static bool extent_plausible(const struct extent_ref *extent)
-{
-	return extent->count && extent->first && extent->first <= SEQ_INDEX_MAX && extent->length >= RECORD_FRAME_HEAD &&
-	       extent->count <= extent->length / RECORD_FRAME_HEAD && extent->payload <= extent->length;
-}
-
 bool group_verify(const uint8_t *p, const struct group_head *head)
 {
 	if (get32(p + 60) != group_crc(p, head->n_extents))
@@ -196,32 +190,35 @@ bool group_verify(const uint8_t *p, const struct group_head *head)
 
 /* ---- Footer ---- */
 
-uint64_t footer_length(uint32_t n_extents)
+uint64_t footer_length(const struct extent_runs *runs)
 {
-	return round_up(FOOTER_HEAD + (uint64_t)n_extents * FOOTER_ENTRY + FOOTER_TRAILER, SEGMENT_SECTOR);
+	uint64_t n = FOOTER_HEAD + (uint64_t)runs->n * FOOTER_RUN + FOOTER_TRAILER;
+	for (uint32_t i = 0; i < runs->n; i++)
+		n += runs->runs[i].n_bytes;
+	return round_up(n, SEGMENT_SECTOR);
 }
 
-void footer_entry_encode(uint8_t out[FOOTER_ENTRY], const struct extent_ref *extent)
-{
-	extent_encode(out, extent);
-	put64(out + EXTENT_HEAD, extent->offset);
-}
-
-void footer_entry_decode(const uint8_t *footer, uint32_t nth, struct extent_ref *out)
-{
-	const uint8_t *p = footer + FOOTER_HEAD + (size_t)nth * FOOTER_ENTRY;
-	extent_decode(p, out);
-	out->offset = get64(p + EXTENT_HEAD);
-}
-
+/* Over all but itself; with the runs, and so it is the runs' only checksum. */
 static uint32_t footer_crc(const uint8_t *p, uint64_t length) { return crc32c(crc32c(0, p, 76), p + 80, (size_t)length - 80); }
 
-void footer_encode(uint8_t *out, const struct segment_footer *footer, const uint8_t *entries)
+static uint8_t *put_runs(uint8_t *p, const struct extent_runs *runs)
 {
-	size_t n = (size_t)footer->n_extents * FOOTER_ENTRY;
-	assert(footer->length == footer_length(footer->n_extents));
+	for (uint32_t i = 0; i < runs->n; i++, p += FOOTER_RUN) {
+		put32(p, runs->runs[i].shard);
+		put32(p + 4, runs->runs[i].n_bytes);
+	}
+	for (uint32_t i = 0; i < runs->n; i++) {
+		memcpy(p, runs->runs[i].bytes, runs->runs[i].n_bytes);
+		p += runs->runs[i].n_bytes;
+	}
+	return p;
+}
+
+void footer_encode(uint8_t *out, const struct segment_footer *footer, const struct extent_runs *runs)
+{
+	assert(footer->length == footer_length(runs));
 	put32(out, FOOTER_MAGIC);
-	put16(out + 4, SEGMENT_VERSION);
+	put16(out + 4, FOOTER_VERSION);
 	put16(out + 6, 0);
 	memcpy(out + 8, footer->log_id, SEGMENT_LOG_ID);
 	put64(out + 24, footer->epoch);
@@ -229,11 +226,9 @@ void footer_encode(uint8_t *out, const struct segment_footer *footer, const uint
 	put64(out + 40, footer->position);
 	put64(out + 48, footer->length);
 	memset(out + 56, 0, 16);
-	put32(out + 72, footer->n_extents);
-	if (n)
-		memcpy(out + FOOTER_HEAD, entries, n);
-	memset(out + FOOTER_HEAD + n, 0, (size_t)footer->length - FOOTER_HEAD - n);
-	uint8_t *trailer = out + footer->length - FOOTER_TRAILER;
+	put32(out + 72, runs->n);
+	uint8_t *trailer = out + footer->length - FOOTER_TRAILER, *p = put_runs(out + FOOTER_HEAD, runs);
+	memset(p, 0, (size_t)(trailer - p));
 	put64(trailer, footer->length);
 	put32(trailer + 8, TRAILER_MAGIC);
 	put32(trailer + 12, crc32c(0, trailer, 12));
@@ -253,8 +248,7 @@ uint64_t footer_trailer_decode(const uint8_t p[FOOTER_TRAILER], uint64_t size)
 
 uint64_t footer_peek(const uint8_t p[FOOTER_HEAD], uint64_t room)
 {
-	bool ours = get32(p) == FOOTER_MAGIC && get16(p + 4) == SEGMENT_VERSION;
-	return ours ? footer_fits(get64(p + 48), room) : 0;
+	return get32(p) == FOOTER_MAGIC ? footer_fits(get64(p + 48), room) : 0;
 }
 
 bool footer_decode(const uint8_t *p, uint64_t length, struct segment_footer *out)
@@ -266,16 +260,41 @@ bool footer_decode(const uint8_t *p, uint64_t length, struct segment_footer *out
 		.number = get64(p + 32),
 		.position = get64(p + 40),
 		.length = length,
-		.n_extents = get32(p + 72),
+		.n_runs = get32(p + 72),
+		.version = get16(p + 4),
 	};
 	memcpy(out->log_id, p + 8, SEGMENT_LOG_ID);
-	if (footer_length(out->n_extents) != length)
+	return true;
+}
+
+/* The directory is in order, and it and the runs fill the footer as footer_length says. */
+static bool directory_fits(const uint8_t *directory, const struct segment_footer *footer)
+{
+	uint64_t n = FOOTER_HEAD + (uint64_t)footer->n_runs * FOOTER_RUN + FOOTER_TRAILER;
+	if (n > footer->length)
 		return false;
-	for (uint32_t i = 0; i < out->n_extents; i++) {
-		struct extent_ref extent;
-		footer_entry_decode(p, i, &extent);
-		if (!extent_plausible(&extent))
+	for (uint32_t i = 0; i < footer->n_runs; i++) {
+		n += get32(directory + (size_t)i * FOOTER_RUN + 4);
+		if (i && get32(directory + (size_t)i * FOOTER_RUN) <= get32(directory + (size_t)(i - 1) * FOOTER_RUN))
 			return false;
+	}
+	return round_up(n, SEGMENT_SECTOR) == footer->length;
+}
+
+bool footer_runs_decode(const uint8_t *p, const struct segment_footer *footer, uint64_t limit, struct extent_runs *out)
+{
+	const uint8_t *directory = p + FOOTER_HEAD;
+	*out = (struct extent_runs){0};
+	if (footer->version != FOOTER_VERSION || !directory_fits(directory, footer))
+		return false;
+	const uint8_t *bytes = directory + (size_t)footer->n_runs * FOOTER_RUN;
+	for (uint32_t i = 0; i < footer->n_runs; i++, directory += FOOTER_RUN) {
+		uint32_t n = get32(directory + 4);
+		if (!extent_run_load(extent_runs_add(out, get32(directory)), bytes, n, limit)) {
+			extent_runs_free(out);
+			return false;
+		}
+		bytes += n;
 	}
 	return true;
 }

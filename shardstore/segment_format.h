@@ -6,7 +6,8 @@
  *
  *   header:  80 bytes, marks (24 each), zeros up to a multiple of 4096
  *   group:   64 bytes, extent headers (40 each), the frames of each extent in the same order, zeros up to a multiple of 512
- *   footer:  80 bytes, entries (48 each: an extent header and its frames' offset), zeros, and in the last 16 bytes of the file its length
+ *   footer:  80 bytes, a directory (8 each: shard, bytes of its run), the runs (extent_run.h), zeros, and in the last 16 bytes of the
+ *            file its length
  *
  * All integers are little-endian. A *position* counts the bytes of groups over the whole log: the group at offset o of a segment has
  * position base + o - header.length. Groups begin on sectors (512), so that a write torn by a power failure can only hurt the
@@ -18,9 +19,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shardstore/extent_run.h"
 #include "shardstore/streamlog.h"
 
 #define SEGMENT_VERSION 1
+#define FOOTER_VERSION 2 /* 1 had 48 bytes for each extent */
 #define SEGMENT_LOG_ID 16
 #define SEGMENT_SECTOR 512
 #define SEGMENT_HEADER_ALIGN 4096
@@ -31,7 +34,7 @@
 #define GROUP_HEAD 64
 #define EXTENT_HEAD 40
 #define FOOTER_HEAD 80
-#define FOOTER_ENTRY 48
+#define FOOTER_RUN 8
 #define FOOTER_TRAILER 16
 
 struct segment_header {
@@ -59,8 +62,9 @@ struct segment_footer {
 	uint64_t epoch;
 	uint64_t number;
 	uint64_t position;     /* where the segment ends: the next one's base */
-	uint64_t length;       /* with entries, padding and trailer */
-	uint32_t n_extents;
+	uint64_t length;       /* with runs, padding and trailer */
+	uint32_t n_runs;       /* of FOOTER_VERSION; of another only the fields above are known */
+	uint16_t version;
 };
 
 /* ---- Segment header ---- */
@@ -89,16 +93,17 @@ bool group_verify(const uint8_t *p, const struct group_head *head);
 
 /* ---- Footer ---- */
 
-uint64_t footer_length(uint32_t n_extents);
-void footer_entry_encode(uint8_t out[FOOTER_ENTRY], const struct extent_ref *extent);
-void footer_entry_decode(const uint8_t *footer, uint32_t nth, struct extent_ref *out);
-/* Fills footer->length bytes. */
-void footer_encode(uint8_t *out, const struct segment_footer *footer, const uint8_t *entries);
+uint64_t footer_length(const struct extent_runs *runs);
+/* Fills footer->length bytes, which must be footer_length(runs). */
+void footer_encode(uint8_t *out, const struct segment_footer *footer, const struct extent_runs *runs);
 /* Of the last FOOTER_TRAILER bytes of a file of `size` bytes: the footer's length; 0 when there is none. */
 uint64_t footer_trailer_decode(const uint8_t p[FOOTER_TRAILER], uint64_t size);
 /* Of FOOTER_HEAD bytes, with `room` bytes of file from here on: its length; 0 when it is none. Nothing is verified yet. */
 uint64_t footer_peek(const uint8_t p[FOOTER_HEAD], uint64_t room);
-/* p has `length` bytes. False: not whole. */
+/* p has `length` bytes. False: not whole. Of any version: head, trailer and CRC are the same in all. */
 bool footer_decode(const uint8_t *p, uint64_t length, struct segment_footer *out);
+/* p is what footer_decode took for whole. False, and `out` is empty: another version, or not runs of extents that end at or before
+ * offset `limit` of the file. */
+bool footer_runs_decode(const uint8_t *p, const struct segment_footer *footer, uint64_t limit, struct extent_runs *out);
 
 #endif

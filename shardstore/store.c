@@ -42,7 +42,11 @@ static enum status make_directory(struct store *store, char **why)
 		return refuse(why, store->streams_dir, "cannot be made", -error);
 	/* Also when it is there: the process that made it may have been killed before this. */
 	error = io->sync_dir(io, store->config.data_dir);
-	return error ? refuse(why, store->config.data_dir, "cannot be synced", -error) : STATUS_OK;
+	if (error)
+		return refuse(why, store->config.data_dir, "cannot be synced", -error);
+	/* And a directory that it deleted would be back after a power cut, when the catalogue has let go of its stream. */
+	error = io->sync_dir(io, store->streams_dir);
+	return error ? refuse(why, store->streams_dir, "cannot be synced", -error) : STATUS_OK;
 }
 
 static void run_space(struct job *job)

@@ -1,7 +1,7 @@
 /* store_recover.c: a stream's log is opened and told to its shards: the index, the next index, the last arrival time.
  *
- * - each extent that the log names goes to its shard's index; a segment's marks raise next index and last arrival also where
- *   retention has left no extent, so that an index is never given twice.
+ * - each run of extents that the log names goes to its shard's index, as it is; a segment's marks raise next index and last arrival also
+ *   where retention has left no extent, so that an index is never given twice.
  * - extents of shards that the catalogue no longer has are passed over, and those behind the end of a closed one: a group that the full
  *   disk refused may be whole on it all the same, and nobody was told that it is there.
  *
@@ -28,14 +28,30 @@ static void raise(struct lane_shard *shard, uint64_t next, int64_t arrival_ms)
 		shard->last_arrival_ms = arrival_ms;
 }
 
-static void on_extent(void *arg, const struct extent_ref *extent)
+/* Of a closed shard: what lies within its end. */
+static void take_within(struct lane_shard *shard, const struct extent_run *run)
+{
+	struct extent_cursor cursor = extent_run_begin(run);
+	while (extent_run_next(&cursor)) {
+		if (cursor.extent.first > shard->end_index)
+			continue;
+		index_append(shard, &cursor.extent);
+		raise(shard, cursor.extent.first + cursor.extent.count, cursor.extent.arrival_ms);
+	}
+}
+
+static void on_run(void *arg, const struct extent_run *run)
 {
 	struct recovering *recovering = arg;
-	struct lane_shard *shard = lane_stream_shard(recovering->stream, extent->shard);
-	if (!shard || (shard->closed && extent->first > shard->end_index))
+	struct lane_shard *shard = lane_stream_shard(recovering->stream, run->shard);
+	if (!shard)
 		return;
-	index_append(shard, extent);
-	raise(shard, extent->first + extent->count, extent->arrival_ms);
+	if (shard->closed && run->next - 1 > shard->end_index) {
+		take_within(shard, run);
+	} else {
+		index_adopt(shard, run);
+		raise(shard, run->next, run->arrival_ms);
+	}
 }
 
 static void on_shard(void *arg, uint32_t number, uint64_t next_index, int64_t last_arrival_ms)
@@ -70,7 +86,7 @@ static enum status open_log(struct recovering *recovering)
 	const struct store_config *config = &stream->lane->store->config;
 	struct streamlog_config log = {
 		.io = config->io, .path = stream->path, .segment_min = config->segment_min, .segment_max = config->segment_max};
-	struct streamlog_recovery tell = {on_extent, on_shard, on_damage, on_torn_tail, recovering};
+	struct streamlog_recovery tell = {on_run, on_shard, on_damage, on_torn_tail, recovering};
 	if (config->io->list(config->io, stream->path, on_name, NULL) == -ENOENT)
 		return streamlog_create(&log, &stream->log);
 	return streamlog_open(&log, &tell, &stream->log);

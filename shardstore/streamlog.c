@@ -60,7 +60,7 @@ void streamlog_free(struct streamlog *log)
 	pthread_mutex_destroy(&log->lock);
 	pthread_cond_destroy(&log->prepared);
 	buf_free(&log->head);
-	buf_free(&log->entries);
+	extent_runs_free(&log->runs);
 	free(log->iov);
 	free(log->segments);
 	free(log->doomed);
@@ -124,9 +124,9 @@ static void on_name(void *arg, const char *name)
 		*(bool *)arg = true;
 }
 
-static void on_any_extent(void *arg, const struct extent_ref *extent)
+static void on_any_run(void *arg, const struct extent_run *run)
 {
-	(void)extent;
+	(void)run;
 	*(bool *)arg = true;
 }
 
@@ -151,7 +151,7 @@ static void on_any_tail(void *arg, const char *file, uint64_t offset, uint64_t l
 static enum status adopt(const struct streamlog_config *config, struct streamlog **out)
 {
 	bool used = false;
-	struct streamlog_recovery recovery = {on_any_extent, on_any_shard, on_any_damage, on_any_tail, &used};
+	struct streamlog_recovery recovery = {on_any_run, on_any_shard, on_any_damage, on_any_tail, &used};
 	enum status status = streamlog_open(config, &recovery, out);
 	if (!status && used)
 		status = STATUS_IN_USE;

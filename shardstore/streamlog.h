@@ -33,7 +33,7 @@ struct segment {
 struct segment *segment_ref(struct segment *segment);
 void segment_unref(struct segment *segment); /* may close: [pool], or a reader, or after the last read */
 
-/* Where a batch lies. The index is an array of these per shard. */
+/* Where a batch lies. The index keeps these packed (extent_run.h). */
 struct extent_ref {
 	struct segment *segment; /* lent by the log; a read takes its own reference */
 	uint64_t offset;         /* of the frames */
@@ -52,9 +52,12 @@ struct streamlog_config {
 	uint64_t segment_min, segment_max; /* the first is segment_min, each next twice as large, up to segment_max */
 };
 
-/* What recovery tells, in log order. `damage` names file, offset and length of bytes that were durable and are not whole. */
+struct extent_run;
+
+/* What recovery tells, segment by segment in log order. `damage` names file, offset and length of bytes that were durable and are not whole. */
 struct streamlog_recovery {
-	void (*on_extent)(void *arg, const struct extent_ref *extent);
+	/* All whole extents of one shard in one segment. The run is lent, its segment is the log's. */
+	void (*on_run)(void *arg, const struct extent_run *run);
 	/* From a segment header: the shard's next index and last arrival when the segment was born (so that retention may empty a shard
 	 * and its indexes are still never used twice). */
 	void (*on_shard)(void *arg, uint32_t shard, uint64_t next_index, int64_t last_arrival_ms);

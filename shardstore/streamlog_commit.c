@@ -6,7 +6,7 @@
  *
  * - group fits? else roll: footer on the old, sync; header into the spare (or a new file), sync, directory synced.
  * - encode head and extent headers, checksum the frames where they lie, one pwritev, one fdatasync.
- * - tell the lane where each extent lies; remember the footer entries.
+ * - tell the lane where each extent lies; pack it for the footer.
  *
  * Failure modes: a full disk in any call -> what was written of the group is cut, durably, before anything else is written, and the log
  * goes on (also when fdatasync said it: the bytes it may have lost are those that are cut). Any other failed call -> poisoned: nothing is
@@ -26,11 +26,11 @@
 
 /* ---- Sealing ---- */
 
-int64_t streamlog_write_footer(struct io *io, int file, uint64_t offset, struct segment_footer *footer, const uint8_t *entries)
+int64_t streamlog_write_footer(struct io *io, int file, uint64_t offset, struct segment_footer *footer, const struct extent_runs *runs)
 {
-	footer->length = footer_length(footer->n_extents);
+	footer->length = footer_length(runs);
 	uint8_t *p = xmalloc((size_t)footer->length);
-	footer_encode(p, footer, entries);
+	footer_encode(p, footer, runs);
 	/* First the end: the footer is found from the end of the file. */
 	int64_t err = io->truncate(io, file, offset);
 	if (!err)
@@ -77,10 +77,9 @@ static enum status seal_open(struct streamlog *log)
 		.epoch = log->epoch,
 		.number = log->header.number,
 		.position = position_at(log, log->offset),
-		.n_extents = log->n_entries,
 	};
 	memcpy(footer.log_id, log->log_id, SEGMENT_LOG_ID);
-	int64_t err = streamlog_write_footer(log->io, log->open->file, log->offset, &footer, log->entries.p);
+	int64_t err = streamlog_write_footer(log->io, log->open->file, log->offset, &footer, &log->runs);
 	if (err)
 		return failed(log, "seal", err);
 
@@ -152,8 +151,7 @@ static void open_spare(struct streamlog *log)
 	log->next_capacity = log->header.capacity;
 	streamlog_add_segment(log, log->open);
 	pthread_mutex_unlock(&log->lock);
-	log->entries.n = 0;
-	log->n_entries = 0;
+	extent_runs_free(&log->runs);
 }
 
 /* room: for the group that waits; a group larger than a segment gets a segment as large as it needs. */
@@ -348,12 +346,8 @@ static enum status write_group(struct streamlog *log, struct group *group, uint6
 
 static void remember(struct streamlog *log, const struct group *group, uint64_t length)
 {
-	size_t n = (size_t)group->n_extents * FOOTER_ENTRY;
-	uint8_t *p = buf_reserve(&log->entries, n);
 	for (uint32_t i = 0; i < group->n_extents; i++)
-		footer_entry_encode(p + (size_t)i * FOOTER_ENTRY, &group->extents[i]);
-	log->entries.n += n;
-	log->n_entries += group->n_extents;
+		extent_runs_append(&log->runs, &group->extents[i]);
 	int64_t arrival_ms = group_arrival(group);
 
 	pthread_mutex_lock(&log->lock);

@@ -24,8 +24,7 @@ struct streamlog {
 	/* --- the commit in flight, or close: one at a time --- */
 	struct segment_header header; /* of the open segment */
 	struct buf head;              /* encoded group head and extent headers */
-	struct buf entries;           /* encoded footer entries of the open segment */
-	uint32_t n_entries;
+	struct extent_runs runs;      /* of the open segment, for its footer */
 	struct iovec *iov;
 	uint32_t iov_cap;
 	uint64_t next_number, next_base; /* of the next segment to be born */
@@ -67,7 +66,7 @@ bool streamlog_full(int64_t err); /* -ENOSPC and its like */
 enum status streamlog_seal(struct streamlog *log);  /* footer behind the open segment; then there is none open */
 enum status streamlog_birth(struct streamlog *log); /* the first segment of a new log */
 /* Writes a footer at `offset` and ends the file there. 0 or -errno. */
-int64_t streamlog_write_footer(struct io *io, int file, uint64_t offset, struct segment_footer *footer, const uint8_t *entries);
+int64_t streamlog_write_footer(struct io *io, int file, uint64_t offset, struct segment_footer *footer, const struct extent_runs *runs);
 
 /* streamlog_prepare.c */
 void streamlog_plan_prepare(struct streamlog *log); /* under lock: sets wants_prepare */

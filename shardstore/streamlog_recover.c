@@ -173,12 +173,12 @@ static void tell_segment(struct recover *recover, uint32_t i)
 		segment_mark_decode(scan->header_bytes, k, &mark);
 		tell->on_shard(tell->arg, mark.shard, mark.next_index, mark.last_arrival_ms);
 	}
-	for (size_t k = 0; k < scan->n_extents; k++) {
-		struct extent_ref *extent = &scan->extents[k];
-		extent->segment = segment;
-		if (extent->arrival_ms > segment->last_arrival_ms)
-			segment->last_arrival_ms = extent->arrival_ms;
-		tell->on_extent(tell->arg, extent);
+	for (uint32_t k = 0; k < scan->runs.n; k++) {
+		struct extent_run *run = &scan->runs.runs[k];
+		run->segment = segment;
+		if (run->arrival_ms > segment->last_arrival_ms)
+			segment->last_arrival_ms = run->arrival_ms;
+		tell->on_run(tell->arg, run);
 	}
 	for (size_t k = 0; k < scan->n_bad; k++)
 		damage(recover, segment->path, scan->bad[k].offset, scan->bad[k].length, scan->bad[k].what);
@@ -245,14 +245,9 @@ static int64_t write_footer(struct recover *recover, const struct segment_scan *
 		.epoch = scan->epoch,
 		.number = scan->number,
 		.position = scan->bias + scan->end,
-		.n_extents = (uint32_t)scan->n_extents,
 	};
 	memcpy(footer.log_id, recover->log->log_id, SEGMENT_LOG_ID);
-	uint8_t *entries = xmalloc(scan->n_extents * FOOTER_ENTRY + 1);
-	for (size_t i = 0; i < scan->n_extents; i++)
-		footer_entry_encode(entries + i * FOOTER_ENTRY, &scan->extents[i]);
-	int64_t err = streamlog_write_footer(scan->io, file, scan->end, &footer, entries);
-	free(entries);
+	int64_t err = streamlog_write_footer(scan->io, file, scan->end, &footer, &scan->runs);
 	if (!streamlog_full(err))
 		return err;
 	slog(SLOG_WARN, "disk_full", "file=%s call=seal why=\"%s\"", recover->segments[recover->n - 1]->path, strerror((int)-err));

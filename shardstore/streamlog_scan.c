@@ -3,7 +3,7 @@
  * Correctness requirement: every extent that was acknowledged and whose bytes are whole is found; none whose bytes are not; and no range
  * that was durable is ever taken for a torn tail if anything on the disk proves that it was durable.
  *
- * - a whole footer at the end of the file: its entries are the extents. Nothing else is read.
+ * - a whole footer at the end of the file: its runs are the extents. Nothing else is read.
  * - else group by group: head and extent headers by their CRC, place by log id, epoch and position, frames by theirs.
  * - where there is no whole group, search the sectors behind for one; the hole between is a bad range.
  * - at the end judge: bad ranges below the highest durable_upto (or any, if a later segment or a footer follows) are damage; the first
@@ -284,8 +284,11 @@ static void scan_groups(struct segment_scan *scan)
 		walk.last = walk.offset;
 	while (!walk.done && !scan->err && walk.offset < limit_of(scan))
 		step(scan, &walk);
-	if (!scan->err)
-		judge(scan, scan->later ? UINT64_MAX : walk.proven, walk.last);
+	if (scan->err)
+		return;
+	judge(scan, scan->later ? UINT64_MAX : walk.proven, walk.last);
+	for (size_t i = 0; i < scan->n_extents; i++)
+		extent_runs_append(&scan->runs, &scan->extents[i]);
 }
 
 /* ---- Footer ---- */
@@ -298,15 +301,8 @@ static bool take_footer(struct segment_scan *scan)
 	if (!length || !footer_at(scan, scan->size - length, &footer) || footer.length != length)
 		return false;
 	p = bytes_at(scan, scan->size - length, length);
-	for (uint32_t i = 0; p && i < footer.n_extents; i++) {
-		struct extent_ref extent;
-		footer_entry_decode(p, i, &extent);
-		*add_extent(scan) = extent;
-		if (extent.offset > scan->size - length || extent.length > scan->size - length - extent.offset) {
-			scan->n_extents = 0;
-			return false;
-		}
-	}
+	if (!p || !footer_runs_decode(p, &footer, scan->size - length, &scan->runs))
+		return false;
 	scan->sealed = true;
 	scan->start = scan->has_header ? scan->header.length : 0;
 	scan->end = scan->synced = scan->size - length;
@@ -329,6 +325,7 @@ int64_t segment_scan_body(struct segment_scan *scan)
 
 void segment_scan_release(struct segment_scan *scan)
 {
+	extent_runs_free(&scan->runs);
 	free(scan->extents);
 	free(scan->bad);
 	free(scan->window);

@@ -33,14 +33,17 @@ struct segment_scan {
 	bool placed;              /* bias and epoch are known: from the header, or the first whole group or footer */
 	uint64_t bias;            /* position of a group - its offset, modulo 2^64 */
 	uint64_t epoch;
-	struct extent_ref *extents; /* whole ones, in order; segment is not set */
-	size_t n_extents, cap_extents;
+	struct extent_runs runs;  /* the whole extents; segments are not set */
 	uint64_t start;           /* offset of the first group, or where it would be; 0: not known */
 	struct bad_range *bad;    /* proven to have been durable: damage */
 	size_t n_bad, cap_bad;
 	uint64_t end;             /* offset behind the last group that is kept, or is named as damage */
 	uint64_t synced;          /* below this offset all is known to have been synced; 0 when nothing says so */
 	uint64_t torn;            /* bytes behind end that are to be cut, up to the last that is not zero */
+
+	/* what a scan finds, until it is judged and packed */
+	struct extent_ref *extents; /* in order; segment is not set */
+	size_t n_extents, cap_extents;
 
 	/* the window of the file that is in memory */
 	uint8_t *window;

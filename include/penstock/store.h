@@ -120,7 +120,8 @@ struct store_read {
 	size_t max_bytes;        /* payload; at least one record comes whatever its size, and the batch that crosses the line comes whole */
 	bool limited;            /* GetRecords: counts against 5 calls/s and 2 MiB/s of the shard. Catch-up of a subscription: false */
 	bool encode;             /* run the encoder over each batch (catch-up) */
-	/* Runs on the reader's thread when the batches are there, before on_done: GetRecords encodes its answer here. May be NULL. */
+	/* Runs on the reader's thread when the batches are there, before on_done: GetRecords encodes its answer here. It may drop batches from
+	 * the end: what it leaves is what counts against the limits. May be NULL. */
 	void (*on_read)(struct store_read *read);
 
 	/* out */
@@ -165,6 +166,7 @@ struct notice {
 	uint64_t durable_end;
 	int64_t durable_end_ms;
 	bool closed;             /* sealed: durable_end is the end */
+	uint64_t durable_ns;     /* when the first of this became durable, monotonic; 0: nothing did */
 	struct batch **batches;  /* references, the caller's; freed with notice_fini */
 	uint32_t n_batches;
 };

@@ -240,9 +240,8 @@ static bool ends_in_footer(const struct segment *segment)
 	return file->n >= FOOTER_TRAILER && footer_trailer_decode(file->p + file->n - FOOTER_TRAILER, file->n);
 }
 
-static void on_extent(void *arg, const struct extent_ref *extent)
+static void check_extent(struct told *told, const struct extent_ref *extent)
 {
-	struct told *told = arg;
 	struct shard_key key = {.shard = extent->shard};
 	struct batch *batch = NULL;
 	enum status status = extent_read(extent, &key, &batch);
@@ -252,6 +251,14 @@ static void on_extent(void *arg, const struct extent_ref *extent)
 	batch_unref(batch);
 	told->n++;
 	told->hash = told->hash * 31 + extent->offset + extent->first * 7 + extent->crc;
+}
+
+static void on_run(void *arg, const struct extent_run *run)
+{
+	struct extent_cursor cursor = extent_run_begin(run);
+	while (extent_run_next(&cursor))
+		check_extent(arg, &cursor.extent);
+	assert(cursor.at == run->n_bytes);
 }
 
 static void on_shard(void *arg, uint32_t shard, uint64_t next_index, int64_t last_arrival_ms)
@@ -280,7 +287,7 @@ static void on_torn_tail(void *arg, const char *file, uint64_t offset, uint64_t 
 static struct streamlog *recover(struct told *told)
 {
 	struct streamlog_config config = {.io = &memory, .path = "log", .segment_min = 8192, .segment_max = 16384};
-	struct streamlog_recovery recovery = {on_extent, on_shard, on_damage, on_torn_tail, told};
+	struct streamlog_recovery recovery = {on_run, on_shard, on_damage, on_torn_tail, told};
 	struct streamlog *log;
 	*told = (struct told){0};
 	assert(streamlog_open(&config, &recovery, &log) == STATUS_OK);

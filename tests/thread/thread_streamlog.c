@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "shardstore/extent_run.h"
 #include "shardstore/streamlog.h"
 
 #define GROUPS 1500
@@ -148,14 +149,17 @@ static void run_lane(void)
 
 static uint64_t last, first;
 
-static void on_extent(void *arg, const struct extent_ref *extent)
+static void on_run(void *arg, const struct extent_run *run)
 {
+	struct extent_cursor cursor = extent_run_begin(run);
 	(void)arg;
-	if (!first)
-		first = extent->first;
-	if ((last && extent->first != last + 1) || !right(extent))
-		check(false, "a recovered extent");
-	last = extent->first;
+	while (extent_run_next(&cursor)) {
+		if (!first)
+			first = cursor.extent.first;
+		if ((last && cursor.extent.first != last + 1) || !right(&cursor.extent))
+			check(false, "a recovered extent");
+		last = cursor.extent.first;
+	}
 }
 
 static void on_shard(void *arg, uint32_t shard, uint64_t next_index, int64_t last_arrival_ms)
@@ -198,7 +202,7 @@ int main(void)
 	assert(mkdtemp(parent));
 	snprintf(path, sizeof(path), "%s/log", parent);
 	struct streamlog_config config = {.io = io_posix(), .path = path, .segment_min = 65536, .segment_max = 262144};
-	struct streamlog_recovery recovery = {on_extent, on_shard, on_damage, on_torn_tail, NULL};
+	struct streamlog_recovery recovery = {on_run, on_shard, on_damage, on_torn_tail, NULL};
 	assert(streamlog_create(&config, &streamlog) == STATUS_OK);
 	run_threads();
 	check(prepares > 0 && sweeps > 0 && reads > 0, "all took part");

@@ -172,10 +172,12 @@ static inline struct batch *commit(uint32_t count, size_t n)
 	return batch;
 }
 
+static inline int64_t end_ms(void) { return fake.n_log ? fake.log[fake.n_log - 1]->arrival_ms : 0; }
+
 /* Tells all that was not told, with batches or only "durable up to n". */
 static inline void notify_how(bool with_batches)
 {
-	struct notice notice = {.shard = the_shard, .durable_end = fake.durable_end, .durable_end_ms = fake.wall_ms, .closed = fake.closed};
+	struct notice notice = {.shard = the_shard, .durable_end = fake.durable_end, .durable_end_ms = end_ms(), .closed = fake.closed};
 	uint32_t n = fake.n_log - fake.n_told;
 	if (with_batches && n) {
 		notice.batches = malloc(n * sizeof(struct batch *));
@@ -219,7 +221,7 @@ static inline void answer_join(enum status status, uint64_t next)
 		if (fake.log[i]->first < join->next && join->next - 1 <= batch_last(fake.log[i]))
 			join->before_s = message_time_s(&the_shard, fake.log[i]->arrival_ms);
 	join->durable_end = fake.durable_end;
-	join->durable_end_ms = fake.wall_ms;
+	join->durable_end_ms = end_ms();
 	join->closed = fake.closed;
 	join->on_done(join);
 }
@@ -237,7 +239,7 @@ static inline void fill_read(struct store_read *read)
 	size_t bytes = 0;
 	read->from = read->next > oldest_index() ? read->next : oldest_index();
 	read->durable_end = fake.durable_end;
-	read->durable_end_ms = fake.wall_ms;
+	read->durable_end_ms = end_ms();
 	read->closed = fake.closed;
 	read->batches = malloc(fake.n_log * sizeof(struct batch *) + 1);
 	for (uint32_t i = fake.oldest; i < fake.n_log && (read->n_batches == 0 || bytes < read->max_bytes); i++) {

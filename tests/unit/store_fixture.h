@@ -289,4 +289,13 @@ static inline void admin_send(struct test_admin *test)
 static inline int64_t wall(void) { return io_wall_ms(fix.io); }
 static inline struct lane_shard *shard_of(uint32_t shard) { return lane_stream_shard(lane_find(&fix.store->lanes[0], STREAM), shard); }
 
+static inline struct extent_ref extent_of(uint32_t shard, unsigned nth)
+{
+	struct index_cursor cursor;
+	cr_assert(index_find(shard_of(shard), 0, &cursor));
+	while (nth--)
+		cr_assert(index_next(&cursor));
+	return *index_extent(&cursor);
+}
+
 #endif

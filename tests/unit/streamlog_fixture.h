@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "shardstore/extent_run.h"
 #include "shardstore/streamlog.h"
 #include "tests/sim/disk.h"
 
@@ -28,11 +29,14 @@ struct told {
 	uint64_t offset, length;
 };
 
-static inline void on_extent(void *arg, const struct extent_ref *extent)
+static inline void on_run(void *arg, const struct extent_run *run)
 {
 	struct told *told = arg;
-	told->extents = xrealloc(told->extents, (told->n + 1) * sizeof(told->extents[0]));
-	told->extents[told->n++] = *extent;
+	struct extent_cursor cursor = extent_run_begin(run);
+	while (extent_run_next(&cursor)) {
+		told->extents = xrealloc(told->extents, (told->n + 1) * sizeof(told->extents[0]));
+		told->extents[told->n++] = cursor.extent;
+	}
 }
 
 static inline void on_shard(void *arg, uint32_t shard, uint64_t next_index, int64_t last_arrival_ms)
@@ -75,7 +79,7 @@ static inline void told_fini(struct told *told)
 static inline enum status open_log(struct io *io, struct told *told, struct streamlog **log)
 {
 	struct streamlog_config config = {.io = io, .path = LOG_PATH, .segment_min = LOG_MIN, .segment_max = LOG_MAX};
-	struct streamlog_recovery recovery = {on_extent, on_shard, on_damage, on_torn_tail, told};
+	struct streamlog_recovery recovery = {on_run, on_shard, on_damage, on_torn_tail, told};
 	*told = (struct told){0};
 	return streamlog_open(&config, &recovery, log);
 }

@@ -263,6 +263,39 @@ Test(lane_read, after_10_MiB_calls_fail_for_5_seconds)
 	cr_expect_eq(limited_read(1, 1), STATUS_OK, "a call that was refused does not make it longer");
 }
 
+/* A delivery profile does: what is not to be seen yet is not paid for. */
+static void drop_the_last(struct store_read *read)
+{
+	while (read->n_batches > 1)
+		batch_unref(read->batches[--read->n_batches]);
+}
+static void drop_all(struct store_read *read)
+{
+	while (read->n_batches)
+		batch_unref(read->batches[--read->n_batches]);
+}
+
+Test(lane_read, what_on_read_drops_costs_nothing)
+{
+	struct limits limits = {.read_bytes = 2 * MIB};
+	fixture(limits, 1);
+	put_one(0, MIB / 2);
+	put_one(0, 3 * MIB);
+	struct test_read test;
+	read_send(&test, 0, 1);
+	test.read.limited = true;
+	test.read.on_read = drop_the_last;
+	settle();
+	cr_assert(test.done && test.read.status == STATUS_OK && test.read.n_batches == 1);
+	store_read_release(&test.read);
+	read_send(&test, 0, 2);
+	test.read.limited = true;
+	test.read.on_read = drop_all;
+	settle();
+	cr_assert(test.done && test.read.status == STATUS_OK && test.read.n_batches == 0 && !test.read.batches);
+	cr_expect_eq(limited_read(1, 1), STATUS_OK, "half a MiB is all that was taken");
+}
+
 Test(lane_read, over_reading_costs_a_second_at_least)
 {
 	struct limits limits = {.read_bytes = 2 * MIB};
@@ -336,8 +369,8 @@ Test(lane_read, what_lies_before_the_damage_is_answered_and_behind_it_is_reached
 {
 	fixture(off, 1);
 	three_groups();
-	const struct extent_ref *extent = index_get(shard_of(0), 1);
-	cr_assert(sim_disk_flip(fix.disk, extent->segment->path, extent->offset + extent->length - 1, 0x40));
+	struct extent_ref extent = extent_of(0, 1);
+	cr_assert(sim_disk_flip(fix.disk, extent.segment->path, extent.offset + extent.length - 1, 0x40));
 	struct test_read test;
 	read_send(&test, 0, 1);
 	settle();
@@ -377,9 +410,9 @@ Test(lane_read, a_damaged_log_is_served_as_far_as_it_is_whole)
 {
 	fixture(off, 1);
 	three_groups();
-	const struct extent_ref *extent = index_get(shard_of(0), 1);
-	char *path = xstrdup(extent->segment->path);
-	uint64_t offset = extent->offset;
+	struct extent_ref extent = extent_of(0, 1);
+	char *path = xstrdup(extent.segment->path);
+	uint64_t offset = extent.offset;
 	store_down();
 	cr_assert(sim_disk_flip(fix.disk, path, offset, 0x40));
 	/* The footer names the extents, so the flip is found by whoever reads it. */

@@ -32,7 +32,7 @@ static uint64_t oldest(void) { return locate(0, (struct position){.kind = POSITI
 Test(lane_retention, reads_keep_to_the_horizon_and_segments_go)
 {
 	small_segments();
-	char *first = xstrdup(index_get(shard_of(0), 0)->segment->path);
+	char *first = xstrdup(extent_of(0, 0).segment->path);
 	uint64_t used = sim_disk_used(fix.disk);
 	cr_expect_eq(oldest(), 1);
 	cr_expect_eq(retain(minute(3)), STATUS_OK);
@@ -117,7 +117,7 @@ Test(lane_retention, trimming_waits_for_the_group_in_flight)
 	lane_step();
 	box_step();
 	cr_expect_not(test.done);
-	cr_expect_eq(index_get(shard_of(0), 0)->first, 1, "the log was trimmed beside a commit");
+	cr_expect_eq(extent_of(0, 0).first, 1, "the log was trimmed beside a commit");
 	settle();
 	cr_expect(test.done && put->done);
 	cr_expect_eq(oldest(), 21);

@@ -1,6 +1,7 @@
 /* The bytes of a segment file: what is encoded is decoded, and no changed bit is taken for whole. */
 #include <criterion/criterion.h>
 
+#include "penstock/crc32c.h"
 #include "shardstore/segment_format.h"
 
 static struct segment_header sample_header(uint32_t n_marks)
@@ -112,33 +113,100 @@ Test(segment_format, group_that_does_not_add_up)
 	group_encode(p, &head);
 	cr_assert(!group_peek(p, 1 << 20, &back), "durable beyond itself");
 	sample_group(p, &head);
+	p[GROUP_HEAD + 24]++;
+	group_encode(p, &head);
+	cr_assert(group_peek(p, 1 << 20, &back) && !group_verify(p, &back), "a payload that the frames cannot have");
+	sample_group(p, &head);
 	head.n_extents = 0;
 	group_encode(p, &head);
 	cr_assert(!group_peek(p, 1 << 20, &back));
 }
 
+/* Two shards, one of them with extents enough for two blocks. */
+static void sample_runs(struct extent_runs *runs)
+{
+	*runs = (struct extent_runs){0};
+	for (uint32_t i = 0; i < 100; i++)
+		extent_runs_append(runs, &(struct extent_ref){.offset = 4096 + i * 512 + 104,
+							      .length = 80,
+							      .crc = i * 0x01010101,
+							      .first = i + 1,
+							      .count = 1,
+							      .arrival_ms = 1700000000123 + i,
+							      .shard = 9});
+	extent_runs_append(runs,
+			   &(struct extent_ref){.offset = 60000, .length = 176, .first = 17, .count = 2, .arrival_ms = 5, .shard = 4});
+}
+
+static struct segment_footer sample_footer(const struct extent_runs *runs)
+{
+	return (struct segment_footer){.epoch = 1, .number = 2, .position = 99, .length = footer_length(runs)};
+}
+
 Test(segment_format, footer_round_trip_and_every_bit)
 {
-	uint8_t entries[3 * FOOTER_ENTRY], p[512];
-	for (uint32_t i = 0; i < 3; i++) {
-		struct extent_ref extent = {
-			.offset = 4096 + i * 512, .length = 80, .crc = i, .first = i + 1, .count = 1, .payload = 72, .shard = i};
-		footer_entry_encode(entries + i * FOOTER_ENTRY, &extent);
+	uint8_t p[2048];
+	struct extent_runs runs, again;
+	sample_runs(&runs);
+	struct segment_footer footer = sample_footer(&runs), back;
+	cr_assert(footer.length <= sizeof(p) && footer.length % SEGMENT_SECTOR == 0);
+	footer_encode(p, &footer, &runs);
+	const uint8_t *trailer = p + footer.length - FOOTER_TRAILER;
+	cr_assert(footer_trailer_decode(trailer, footer.length) == footer.length);
+	cr_assert(footer_trailer_decode(trailer, footer.length - 1) == 0, "longer than the file");
+	cr_assert(footer_peek(p, footer.length) == footer.length && footer_decode(p, footer.length, &back));
+	cr_assert(back.epoch == 1 && back.number == 2 && back.position == 99 && back.n_runs == 2 && back.version == FOOTER_VERSION);
+	cr_assert(footer_runs_decode(p, &back, 60176, &again));
+	cr_assert(again.n == 2 && again.runs[0].shard == 4 && again.runs[1].shard == 9);
+	for (uint32_t i = 0; i < 2; i++) {
+		const struct extent_run *run = &runs.runs[i], *other = &again.runs[i];
+		cr_assert(run->n_bytes == other->n_bytes && memcmp(run->bytes, other->bytes, run->n_bytes) == 0);
+		cr_assert(run->next == other->next && run->arrival_ms == other->arrival_ms && run->end == other->end);
 	}
-	struct segment_footer footer = {.epoch = 1, .number = 2, .position = 99, .length = footer_length(3), .n_extents = 3}, back;
-	cr_assert(footer.length == 512);
-	footer_encode(p, &footer, entries);
-	cr_assert(footer_trailer_decode(p + 512 - FOOTER_TRAILER, 512) == 512);
-	cr_assert(footer_trailer_decode(p + 512 - FOOTER_TRAILER, 511) == 0, "longer than the file");
-	cr_assert(footer_peek(p, 512) == 512 && footer_decode(p, 512, &back));
-	cr_assert(back.epoch == 1 && back.number == 2 && back.position == 99 && back.n_extents == 3);
-	struct extent_ref extent;
-	footer_entry_decode(p, 2, &extent);
-	cr_assert(extent.offset == 4096 + 1024 && extent.first == 3 && extent.shard == 2);
-	for (size_t bit = 0; bit < sizeof(p) * 8; bit++) {
+	for (size_t bit = 0; bit < footer.length * 8; bit++) {
 		p[bit / 8] ^= (uint8_t)(1u << bit % 8);
-		cr_assert(!footer_decode(p, 512, &back), "bit %zu", bit);
+		cr_assert(!footer_decode(p, footer.length, &back), "bit %zu", bit);
 		p[bit / 8] ^= (uint8_t)(1u << bit % 8);
+	}
+	extent_runs_free(&runs);
+	extent_runs_free(&again);
+}
+
+static void put_crc(uint8_t *p, uint64_t length)
+{
+	uint32_t crc = crc32c(crc32c(0, p, 76), p + 80, (size_t)length - 80);
+	for (int i = 0; i < 4; i++)
+		p[76 + i] = (uint8_t)(crc >> (8 * i));
+}
+
+/* Whole in itself, and so a proof that the segment ended there, but nothing is taken of what it says. */
+Test(segment_format, footer_whose_runs_are_not_taken)
+{
+	struct {
+		size_t at;
+		uint8_t byte;
+	} changes[] = {
+		{4, 1},              /* another version */
+		{72, 3},             /* more runs than fit */
+		{72, 1},             /* or fewer */
+		{80, 10},            /* shards out of order */
+		{84, 0},             /* a run of no bytes, and bytes of no run */
+		{96 + 24, 0},        /* an extent of no records */
+		{96 + 24, 200},      /* of more records than bytes; and the varint runs on */
+		{96 + 16 + 2, 0xff}, /* behind the end of the groups */
+		{96 + 7, 0xff},      /* an index above all */
+	};
+	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+		uint8_t p[2048];
+		struct extent_runs runs, again;
+		sample_runs(&runs);
+		struct segment_footer footer = sample_footer(&runs), back;
+		footer_encode(p, &footer, &runs);
+		p[changes[i].at] = changes[i].byte;
+		put_crc(p, footer.length);
+		cr_assert(footer_decode(p, footer.length, &back));
+		cr_assert(!footer_runs_decode(p, &back, 60176, &again) && again.n == 0 && !again.runs, "change %zu", i);
+		extent_runs_free(&runs);
 	}
 }
 
@@ -146,6 +214,6 @@ Test(segment_format, lengths)
 {
 	cr_assert(segment_header_length(0) == 4096 && segment_header_length(167) == 4096 && segment_header_length(168) == 8192);
 	cr_assert(group_length(1, 512 - 64 - 40) == 512 && group_length(1, 512 - 64 - 40 + 1) == 1024);
-	cr_assert(footer_length(0) == 512);
+	cr_assert(footer_length(&(struct extent_runs){0}) == 512);
 	cr_assert(group_length(UINT32_MAX, UINT64_C(1) << 40) > UINT64_C(1) << 40, "no overflow");
 }

@@ -2,6 +2,7 @@
  * acknowledged is found, in order, with the right bytes; what was told once is never lost; damage is named and never cut. */
 #include "tests/unit/streamlog_fixture.h"
 
+#include "penstock/crc32c.h"
 #include "shardstore/streamlog_internal.h"
 
 /* ---- Files as they lie, to be laid out again ---- */
@@ -384,6 +385,92 @@ Test(streamlog_recovery, a_sealed_segment_cut_short)
 		sim_disk_free(disk);
 	}
 	file->n = size;
+	snapshot_fini(&whole);
+}
+
+/* ---- Footers ---- */
+
+static bool same_extents(const struct told *a, const struct told *b)
+{
+	bool same = a->n == b->n;
+	for (size_t i = 0; same && i < a->n; i++) {
+		const struct extent_ref *left = &a->extents[i], *right = &b->extents[i];
+		same = left->segment->number == right->segment->number && left->offset == right->offset && left->length == right->length &&
+		       left->crc == right->crc && left->first == right->first && left->count == right->count &&
+		       left->payload == right->payload && left->arrival_ms == right->arrival_ms && left->shard == right->shard;
+	}
+	return same;
+}
+
+static void put32(uint8_t *p, uint32_t v)
+{
+	for (int i = 0; i < 4; i++)
+		p[i] = (uint8_t)(v >> (8 * i));
+}
+
+enum footer_change { FOOTER_ANOTHER_VERSION, FOOTER_RUNS_AMISS, FOOTER_BIT, FOOTER_TORN, FOOTER_CHANGES };
+
+/* Whole by its CRC in the first two cases: then it still says that the segment ended here. */
+static void change_footer(struct file *file, enum footer_change how)
+{
+	uint64_t length = footer_trailer_decode(file->p + file->n - FOOTER_TRAILER, file->n);
+	uint8_t *p = file->p + file->n - length;
+	cr_assert(length && memcmp(p, "PFTR\x02\0", 6) == 0);
+	switch (how) {
+	case FOOTER_ANOTHER_VERSION:
+		p[4] = 1;
+		break;
+	case FOOTER_RUNS_AMISS:
+		p[84]++; /* the first run is one byte longer than it is */
+		break;
+	case FOOTER_BIT:
+		p[100] ^= 4;
+		return;
+	default:
+		memset(p + 64, 0, (size_t)length - 64);
+		return;
+	}
+	put32(p + 76, crc32c(crc32c(0, p, 76), p + 80, (size_t)length - 80));
+}
+
+/* A footer is a cache: with any of them changed, the same extents are told; and the last segment is sealed again. */
+Test(streamlog_recovery, a_footer_that_is_not_taken_changes_nothing)
+{
+	struct snapshot whole;
+	struct writer writer;
+	struct told told, again;
+	struct streamlog *log, *log_again;
+	write_log(&whole, &writer, 60, false);
+	struct sim_disk *disk = lay_out(&whole);
+	cr_assert(open_log(sim_disk_io(disk), &told, &log) == STATUS_OK);
+	snapshot_fini(&whole);
+	snapshot_take(&whole, sim_disk_io(disk)); /* the newest is sealed, too, now */
+	for (size_t i = 0; i < whole.n; i++) {
+		for (enum footer_change how = 0; how < FOOTER_CHANGES; how++) {
+			struct file *file = &whole.file[i];
+			uint8_t *p = xmalloc(file->n);
+			memcpy(p, file->p, file->n);
+			change_footer(file, how);
+			struct sim_disk *changed = lay_out(&whole);
+			cr_assert(open_log(sim_disk_io(changed), &again, &log_again) == STATUS_OK);
+			cr_assert(same_extents(&told, &again) && !again.damages, "segment %zu, change %d", i + 1, how);
+			cr_assert(again.torn == (i + 1 == whole.n && how >= FOOTER_BIT), "only what may be a torn group is said to be one");
+			memcpy(file->p, p, file->n);
+			if (i + 1 == whole.n) {
+				struct snapshot mended;
+				snapshot_take(&mended, sim_disk_io(changed));
+				cr_assert(snapshot_equal(&whole, &mended), "the newest gets the footer that it had");
+				snapshot_fini(&mended);
+			}
+			streamlog_close(log_again, false);
+			told_fini(&again);
+			sim_disk_free(changed);
+			free(p);
+		}
+	}
+	told_fini(&told);
+	streamlog_close(log, false);
+	sim_disk_free(disk);
 	snapshot_fini(&whole);
 }
 
