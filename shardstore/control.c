@@ -60,7 +60,7 @@ enum status control_publish(struct control *control)
 	struct catalogue *snapshot;
 
 	control_assert_thread(control);
-	snapshot = control_load(&control->db, control->catalogue->version + 1, io_wall_ms(control->io));
+	snapshot = control_load(&control->db, control->catalogue->version + 1, control_believed_ms(control));
 	if (!snapshot)
 		return STATUS_INTERNAL;
 	catalogue_unref(control->catalogue);
@@ -85,17 +85,20 @@ enum status control_open(const struct control_config *config, struct control **o
 
 	control->io = config->io;
 	control->limits = config->limits;
+	control->anchor_wall_ms = io_wall_ms(control->io);
+	control->anchor_mono_ns = io_mono_ns(control->io);
+	control->stepped = config->stepped;
 	control->transition_ns = config->transition_ms * 1000000;
 	control->retention_check_ns = (uint64_t)check_ms * 1000000;
 	list_init(&control->tasks);
 	list_init(&control->reshards);
 	outbox_init(&control->outbox);
-	status = control_db_open(&control->db, config->io, config->data_dir, why);
+	status = control_db_open(&control->db, config->io, config->data_dir, config->vfs, why);
 	if (status)
 		goto out;
 	control->catalogue = control_load(&control->db, 1, io_wall_ms(control->io));
 	status = control->catalogue ? STATUS_OK : STATUS_CORRUPT;
-	if (!status && mailbox_init(&control->box, true) != 0)
+	if (!status && mailbox_init(&control->box, !config->stepped) != 0)
 		status = STATUS_IO;
 	if (!status) {
 		*out = control;
@@ -153,28 +156,48 @@ static int wait_ms(uint64_t due_ns, uint64_t now_ns)
 	return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
+static bool has_ended(const struct control *control) { return control->stopping && control->in_flight == 0; }
+
+/* Does what is due, and sends what came of it and of the mail before; returns when something will next be. */
+static uint64_t run_due(struct control *control)
+{
+	uint64_t now_ns = io_mono_ns(control->io), due_ns = UINT64_MAX;
+
+	if (!control->stopping) {
+		uint64_t tasks_ns = control_run_tasks(control, now_ns), retain_ns = control_run_retention(control, now_ns);
+		uint64_t reshards_ns = control_run_reshards(control, now_ns);
+
+		due_ns = tasks_ns < retain_ns ? tasks_ns : retain_ns;
+		due_ns = reshards_ns < due_ns ? reshards_ns : due_ns;
+	}
+	outbox_flush(&control->outbox);
+	return due_ns;
+}
+
 static void *run(void *arg)
 {
 	struct control *control = arg;
 
 	control->self = pthread_self();
-	while (!control->stopping || control->in_flight > 0) {
-		uint64_t now_ns = io_mono_ns(control->io), due_ns = UINT64_MAX;
+	while (!has_ended(control)) {
+		uint64_t due_ns = run_due(control);
 
-		if (!control->stopping) {
-			uint64_t tasks_ns = control_run_tasks(control, now_ns), retain_ns = control_run_retention(control, now_ns);
-
-			uint64_t reshards_ns = control_run_reshards(control, now_ns);
-
-			due_ns = tasks_ns < retain_ns ? tasks_ns : retain_ns;
-			due_ns = reshards_ns < due_ns ? reshards_ns : due_ns;
-		}
-		outbox_flush(&control->outbox);
 		mailbox_wait(&control->box, wait_ms(due_ns, io_mono_ns(control->io)));
 		mailbox_run(&control->box);
 	}
 	outbox_flush(&control->outbox);
 	return NULL;
+}
+
+bool control_pending(struct control *control) { return mailbox_pending(&control->box); }
+
+bool control_turn(struct control *control, uint64_t *due_ns)
+{
+	assert(control->stepped && control->started);
+	mailbox_run(&control->box);
+	*due_ns = run_due(control);
+	control->started = !has_ended(control);
+	return control->started;
 }
 
 enum status control_start(struct control *control, struct store *store, const struct catalogue_reader *readers, size_t n)
@@ -186,12 +209,14 @@ enum status control_start(struct control *control, struct store *store, const st
 	memcpy(control->readers, readers, n * sizeof(*readers));
 	control->n_readers = n;
 	post_snapshot(control);
-	control->anchor_wall_ms = io_wall_ms(control->io);
-	control->anchor_mono_ns = io_mono_ns(control->io);
-	control->retain_at_ns = control->anchor_mono_ns;
+	control->retain_at_ns = io_mono_ns(control->io);
 	control_resume(control);
 	/* Before the thread can look at them. */
 	control->started = true;
+	if (control->stepped) {
+		control->self = pthread_self();
+		return STATUS_OK;
+	}
 	code = pthread_create(&control->thread, NULL, run, control);
 	if (code != 0) {
 		control->started = false;
@@ -210,6 +235,8 @@ void control_stop(struct control *control)
 		return;
 	control->stop_mail.run = on_stop;
 	mailbox_post(&control->box, &control->stop_mail);
+	if (control->stepped)
+		return;
 	pthread_join(control->thread, NULL);
 	control->started = false;
 }

@@ -21,7 +21,7 @@ struct control {
 	struct catalogue_reader *readers; /* owned copy */
 	size_t n_readers;
 	pthread_t thread;
-	bool started;
+	bool started, stepped;
 
 	/* --- any thread --- */
 	struct mailbox box;
@@ -90,5 +90,7 @@ void control_free_reshards(struct control *control);
 
 /* Tells the lanes, when it is time, what has passed retention; returns when it is next time. */
 uint64_t control_run_retention(struct control *control, uint64_t now_ns);
+/* The wall clock as far as retention believes it. Whatever takes a shard away goes by this one. */
+int64_t control_believed_ms(struct control *control);
 
 #endif

@@ -59,10 +59,10 @@ struct control_db {
 	bool poisoned; /* the file failed under us once: what it holds is in doubt until a restart reads it again */
 };
 
-/* Makes the data directory if there is none, locks it, opens or makes the file and checks it. On failure *why names file, what is
+/* Makes the data directory if there is none, locks it, opens or makes the file and checks it. vfs: as in control_config. On failure *why names file, what is
  * wrong and what to do, for the caller to free, and nothing on the disk was changed. IN_USE: another server has the directory; CORRUPT:
  * damaged, foreign, or of a newer version; IO; db is closed. */
-enum status control_db_open(struct control_db *db, struct io *io, const char *data_dir, char **why);
+enum status control_db_open(struct control_db *db, struct io *io, const char *data_dir, const char *vfs, char **why);
 void control_db_close(struct control_db *db);
 
 /* A parameter of a statement, in the order of its question marks. */

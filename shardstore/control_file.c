@@ -6,6 +6,7 @@
  * - the directory is made if it is missing; `lock` in it is taken by flock, and names our process
  * - catalogue.db (mode 0600: it holds secrets) is opened and checked: by SQLite's own quick_check, application_id (ours?) and schema
  * version
+ * - what lies in the WAL is written again and synced, before SQLite takes it for durable
  * - an empty file gets the schema, in one transaction; one of the version before what it lacks, in another
  * - WAL mode, synchronous=FULL: a commit is durable when it returns; every statement is prepared once
  *
@@ -141,16 +142,16 @@ static const char *const statement_text[DB_STATEMENTS] = {
 static enum status make_directory(struct io *io, const char *data_dir, char **why)
 {
 	int code = io->mkdir(io, data_dir);
+	bool made = code == 0;
 
-	if (code == -EEXIST)
-		return STATUS_OK;
-	if (code == 0) {
+	if (made || code == -EEXIST) {
 		char *path = xstrdup(data_dir);
 
-		/* Its entry in the directory above: what is in it would be lost with it. */
+		/* Its entry in the directory above: what is in it would be lost with it. Also when it is there: the process that made it
+		 * may have been killed before this. Whose directory above cannot be opened did not get it from us. */
 		code = io->sync_dir(io, dirname(path));
 		free(path);
-		if (code == 0)
+		if (code == 0 || (!made && code == -EACCES))
 			return STATUS_OK;
 	}
 	*why = xasprintf("%s: cannot make the data directory: %s; %s", data_dir, strerror(-code),
@@ -230,6 +231,44 @@ static enum status make_file(struct control_db *db, struct io *io, const char *d
 	return STATUS_IO;
 }
 
+/* ---- The WAL ---- */
+
+static int rewrite(struct io *io, int file)
+{
+	int64_t size = io->size(io, file), error = size;
+
+	if (size > 0) {
+		struct iovec iov = {xmalloc((size_t)size), (size_t)size};
+
+		error = io->pread(io, file, iov.iov_base, iov.iov_len, 0);
+		if (error == size)
+			error = io->pwritev(io, file, &iov, 1, 0);
+		free(iov.iov_base);
+	}
+	if (error > 0)
+		error = io->fdatasync(io, file);
+	return (int)error;
+}
+
+/* A process that died after a failed sync has left pages in memory that the kernel calls clean. SQLite would take their commits for
+ * durable, and lay others behind them: the next power cut would take both. Only another write carries them to the disk (docs/on-disk.md
+ * says the same of the log). The pages of catalogue.db itself need none: all that a checkpoint did not finish stays in the WAL and is
+ * written by the next. */
+static enum status settle_wal(struct control_db *db, struct io *io, char **why)
+{
+	char *path = xasprintf("%s-wal", db->path);
+	int file = io->open(io, path, IO_WRITE), error = file;
+
+	if (file >= 0) {
+		error = rewrite(io, file);
+		io->close(io, file);
+	}
+	if (error < 0 && error != -ENOENT)
+		*why = xasprintf("%s: cannot be written again: %s; check the disk, and who owns the file", path, strerror(-error));
+	free(path);
+	return *why ? STATUS_IO : STATUS_OK;
+}
+
 /* ---- The file ---- */
 
 /* What SQLite could not do, in words for whoever starts the server. */
@@ -246,7 +285,8 @@ static enum status refuse(struct control_db *db, char **why)
 				 db->path, sqlite3_errmsg(db->sqlite), db->path);
 		return STATUS_CORRUPT;
 	default:
-		*why = xasprintf("%s: %s; check that the file and its directory can be written, and that no other program holds it open",
+		*why = xasprintf("%s: %s; check that the disk has room, that the file and its directory can be written, and that no other "
+				 "program holds it open",
 				 db->path, sqlite3_errmsg(db->sqlite));
 		return STATUS_IO;
 	}
@@ -264,9 +304,18 @@ static bool ask(struct control_db *db, const char *sql, int64_t *integer, char *
 	} else if (!ok) {
 		*status = refuse(db, why);
 	} else {
+		const unsigned char *bytes = sqlite3_column_text(statement, 0);
+		char *copy = xstrdup(bytes ? (const char *)bytes : "");
+
 		*integer = sqlite3_column_int64(statement, 0);
-		if (text)
-			*text = xstrdup(sqlite3_column_text(statement, 0) ? (const char *)sqlite3_column_text(statement, 0) : "");
+		/* What it writes, it writes behind its row: a change to WAL that failed has said "wal" by then. */
+		ok = sqlite3_step(statement) == SQLITE_DONE;
+		if (!ok)
+			*status = refuse(db, why);
+		if (ok && text)
+			*text = copy;
+		else
+			free(copy);
 	}
 	sqlite3_finalize(statement);
 	return ok;
@@ -330,14 +379,15 @@ static enum status prepare(struct control_db *db, char **why)
 	return STATUS_OK;
 }
 
-static enum status open_file(struct control_db *db, struct io *io, const char *data_dir, char **why)
+static enum status open_file(struct control_db *db, struct io *io, const char *data_dir, const char *vfs, char **why)
 {
+	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (vfs ? SQLITE_OPEN_CREATE : 0);
 	bool fresh = false, old = false;
 	enum status status;
 	char *mode = NULL;
 	int64_t ignored;
 
-	if (sqlite3_open_v2(db->path, &db->sqlite, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+	if (sqlite3_open_v2(db->path, &db->sqlite, flags, vfs) != SQLITE_OK)
 		return refuse(db, why);
 	/* An operator may look at the file with a shell while we run: wait for its lock, within what a caller of ours would. */
 	sqlite3_busy_timeout(db->sqlite, 2000);
@@ -362,19 +412,21 @@ static enum status open_file(struct control_db *db, struct io *io, const char *d
 	return status ? status : prepare(db, why);
 }
 
-enum status control_db_open(struct control_db *db, struct io *io, const char *data_dir, char **why)
+enum status control_db_open(struct control_db *db, struct io *io, const char *data_dir, const char *vfs, char **why)
 {
 	enum status status;
 
 	*db = (struct control_db){.path = xasprintf("%s/catalogue.db", data_dir), .lock_fd = -1};
 	*why = NULL;
 	status = make_directory(io, data_dir, why);
-	if (!status)
+	if (!status && !vfs)
 		status = lock_directory(db, data_dir, why);
-	if (!status)
+	if (!status && !vfs)
 		status = make_file(db, io, data_dir, why);
 	if (!status)
-		status = open_file(db, io, data_dir, why);
+		status = settle_wal(db, io, why);
+	if (!status)
+		status = open_file(db, io, data_dir, vfs, why);
 	if (!status && io->sync_dir(io, data_dir) != 0) {
 		*why = xasprintf("%s: cannot be synced; check the disk", data_dir);
 		status = STATUS_IO;
@@ -388,6 +440,9 @@ void control_db_close(struct control_db *db)
 {
 	for (int i = 0; i < DB_STATEMENTS; i++)
 		sqlite3_finalize(db->statements[i]);
+	/* Of a WAL that could not be synced nothing may go into the file: a power cut in the middle would leave half of it. */
+	if (db->poisoned)
+		sqlite3_db_config(db->sqlite, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	sqlite3_close(db->sqlite);
 	if (db->lock_fd >= 0)
 		close(db->lock_fd);

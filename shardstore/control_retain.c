@@ -55,8 +55,9 @@ static void retain_stream(struct control *control, const struct stream_info *str
 }
 
 /* The wall clock, or what it would say had it not leapt. Backwards it may go: that deletes nothing. */
-static int64_t believed_ms(struct control *control, uint64_t now_ns)
+int64_t control_believed_ms(struct control *control)
 {
+	uint64_t now_ns = io_mono_ns(control->io);
 	int64_t wall_ms = io_wall_ms(control->io);
 	int64_t expected_ms = control->anchor_wall_ms + (int64_t)((now_ns - control->anchor_mono_ns) / 1000000);
 
@@ -96,7 +97,7 @@ uint64_t control_run_retention(struct control *control, uint64_t now_ns)
 	control->retain_at_ns = now_ns + control->retention_check_ns;
 	if (control->retains_in_flight > 0)
 		return control->retain_at_ns;
-	now_ms = believed_ms(control, now_ns);
+	now_ms = control_believed_ms(control);
 	expire_shards(control, now_ms);
 	for (uint32_t i = 0; i < control->catalogue->n_streams; i++) {
 		const struct stream_info *stream = &control->catalogue->streams[i];

@@ -148,6 +148,10 @@ struct control_config {
 	struct limits limits;
 	uint64_t transition_ms;      /* how long a stream or consumer stays CREATING or DELETING */
 	int64_t retention_check_ms;  /* how often lanes are told to drop what has passed retention; 0: 10 s */
+	/* The simulation's: no thread and no eventfd, control_turn does the work; and the name of a VFS of SQLite's, for a catalogue.db on a
+	 * simulated disk that nobody else can open: no lock is taken on the directory. NULL: the system's. */
+	bool stepped;
+	const char *vfs;
 };
 
 /* A worker that wants snapshots: on_snapshot runs on its thread, and takes one reference. */
@@ -166,7 +170,12 @@ enum status control_secret(struct control *control, const char *name, uint8_t ou
 
 /* Starts the thread; readers are copied, and each is mailed the present snapshot first. `store` must have every stream open. */
 enum status control_start(struct control *control, struct store *store, const struct catalogue_reader *readers, size_t n);
-void control_stop(struct control *control); /* drains changes, joins the thread */
+void control_stop(struct control *control); /* drains changes, joins the thread. config.stepped: only tells it to end */
 void control_free(struct control *control);
+
+/* ---- Simulation (config.stepped): the scheduler's handles ---- */
+bool control_pending(struct control *control);
+/* What the thread does between two sleeps. *due_ns: when it wants the next, mail or not (UINT64_MAX: it waits for mail). False: it has ended. */
+bool control_turn(struct control *control, uint64_t *due_ns);
 
 #endif

@@ -187,6 +187,8 @@ static void write_now(struct inode *file, const struct iovec *iov, uint64_t n, u
 		return;
 	if (offset + n > file->seen_size)
 		file_resize(file, offset + n);
+	/* Bytes that a failed sync has lost take the size with them when they are written anew, as on ext4. */
+	file->size_dirty = file->size_dirty || offset + n > file->kept_size;
 	file_mark(file, offset, offset + n);
 	for (uint64_t done = 0; done < n; iov++) {
 		uint64_t piece = iov->iov_len < n - done ? iov->iov_len : n - done;

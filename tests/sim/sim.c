@@ -1,11 +1,10 @@
-/* sim.c: the scheduler, and the epochs of a seed.
+/* sim.c: the scheduler.
  *
- * - One step is one thing that could happen next in a real server: a lane's turn, one job of a syncer or reader, a worker's turn, a
- * client's mood, a call from outside, time. The dice choose; so every order of threads is met sooner or later, and met again with the seed.
+ * - One step is one thing that could happen next in a real server: a lane's turn, one job of a syncer or reader, a worker's turn, the
+ * control thread's, a client's mood, a call from outside, time. The dice choose; so every order of threads is met sooner or later, and met
+ * again with the seed.
  * - Now and then all that waits is done without letting time pass (settle). Then nothing may be left to do: a subscription with an open
  *   window that is not at the tail, and does not wait for its budget, has lost its wake-up.
- * - An epoch ends by a power cut (the disk dies at a random call, or between calls), by kill -9, or by a clean stop. The next one recovers,
- * is sometimes cut short in that, and checks everything that is there against everything that was ever seen.
  *
  * Whatever the run does hangs on the seed alone: no address, no time of day, no order of a hash table goes into a decision. */
 #include <errno.h>
@@ -17,7 +16,29 @@
 #include "tests/sim/sim.h"
 
 #define MS UINT64_C(1000000)
+#define HOUR_MS INT64_C(3600000)
 #define STEPS_PER_TIME_LIMIT 100000 /* a drain that takes more steps than this does not end */
+
+/* ---- What it says ---- */
+
+void sim_say(struct sim *sim, const char *format, ...)
+{
+	char *line = sim->trace[sim->n_trace++ % SIM_TRACE];
+	int n = snprintf(line, sizeof(sim->trace[0]), "call %llu, %.3f s: ", (unsigned long long)sim_disk_calls(sim->disk, SIM_ANY),
+			 (double)(io_mono_ns(sim->io) - SIM_MONO_START_NS) / 1e9);
+	va_list args;
+	va_start(args, format);
+	vsnprintf(line + n, sizeof(sim->trace[0]) - (size_t)n, format, args);
+	va_end(args);
+	if (sim->verbose)
+		printf("%s\n", line);
+}
+
+void sim_show_trace(const struct sim *sim)
+{
+	for (unsigned i = sim->n_trace > SIM_TRACE ? sim->n_trace - SIM_TRACE : 0; i < sim->n_trace; i++)
+		printf("  %s\n", sim->trace[i % SIM_TRACE]);
+}
 
 void sim_fail(struct sim *sim, const char *format, ...)
 {
@@ -32,7 +53,7 @@ void sim_fail(struct sim *sim, const char *format, ...)
 
 static bool chance(struct sim *sim, unsigned percent) { return rng_chance(&sim->rng, percent); }
 
-static void advance(struct sim *sim, uint64_t ns)
+void sim_advance(struct sim *sim, uint64_t ns)
 {
 	sim_disk_advance(sim->disk, ns);
 	if (io_wall_ms(sim->io) > sim->wall_max)
@@ -62,6 +83,32 @@ static void lane_step(struct sim *sim)
 		store_lane_turn(sim->store, lane);
 }
 
+/* What threads do of themselves: the control thread, which has called SQLite, is not among them. */
+void sim_preempt(void *arg)
+{
+	struct sim *sim = arg;
+	if (!sim->in_control || sim->stopping || !chance(sim, 12))
+		return;
+	for (uint64_t n = rng_range(&sim->rng, 1, 8); n > 0; n--) {
+		struct sim_worker *worker = &sim->workers[rng_below(&sim->rng, sim->n_workers)];
+		switch (rng_below(&sim->rng, 4)) {
+		case 0:
+		case 1:
+			lane_step(sim);
+			break;
+		case 2:
+			pool_step(store_syncers(sim->store));
+			break;
+		default:
+			if (chance(sim, 50))
+				sim_worker_turn(worker, chance(sim, 80));
+			else
+				mailbox_run(&sim->box);
+			break;
+		}
+	}
+}
+
 static bool has_work(struct sim_worker *worker)
 {
 	if (mailbox_pending(&worker->box) || hub_deadline(worker->hub) <= io_mono_ns(worker->sim->io))
@@ -72,6 +119,20 @@ static bool has_work(struct sim_worker *worker)
 			return true;
 	}
 	return false;
+}
+
+static bool control_waits(struct sim *sim)
+{
+	return !sim->in_control && (control_pending(sim->control) || sim->control_due_ns <= io_mono_ns(sim->io));
+}
+
+static void control_step(struct sim *sim)
+{
+	if (!control_waits(sim))
+		return;
+	sim->in_control = true;
+	control_turn(sim->control, &sim->control_due_ns);
+	sim->in_control = false;
 }
 
 bool sim_step_any(struct sim *sim)
@@ -90,12 +151,16 @@ bool sim_step_any(struct sim *sim)
 			done = true;
 		}
 	}
+	if (!sim->stopping && control_waits(sim)) {
+		control_step(sim);
+		done = true;
+	}
 	done |= mailbox_run(&sim->box) > 0;
 	outbox_flush(&sim->outbox);
 	return done;
 }
 
-static void drain(struct sim *sim)
+void sim_drain(struct sim *sim)
 {
 	outbox_flush(&sim->outbox);
 	for (unsigned w = 0; w < sim->n_workers; w++)
@@ -132,14 +197,14 @@ static void to_deadline(struct sim *sim)
 	if (first == UINT64_MAX)
 		sim_fail(sim, "settle: a subscription waits for its budget, and no hub has a deadline");
 	else if (first > now)
-		advance(sim, first - now);
+		sim_advance(sim, first - now);
 }
 
 /* Who has an open window hears something every 5 s, and nothing any more after its life. */
 static void check_cadence(struct sim *sim)
 {
-	advance(sim, 5001 * MS);
-	drain(sim);
+	sim_advance(sim, 5001 * MS);
+	sim_drain(sim);
 	uint64_t now = io_mono_ns(sim->io);
 	for (unsigned w = 0; w < sim->n_workers && !sim_disk_dead(sim->disk); w++) {
 		for (unsigned i = 0; i < SIM_CLIENTS; i++) {
@@ -154,33 +219,61 @@ static void check_cadence(struct sim *sim)
 	}
 }
 
-static bool over(struct sim *sim) { return sim->failed || sim->poisoned || sim_disk_dead(sim->disk); }
+bool sim_over(const struct sim *sim) { return sim->failed || sim->poisoned || sim_disk_dead(sim->disk); }
+bool sim_broken(const struct sim *sim) { return sim->faults || sim->poisoned || sim_disk_dead(sim->disk); }
 
-static void settle(struct sim *sim)
+static void probe_all(struct sim *sim, bool strict)
+{
+	for (uint32_t k = 0; k < sim->catalogue->n_streams && !sim_over(sim); k++)
+		if (sim->catalogue->streams[k].n_shards)
+			sim_put_probe(sim, sim->catalogue->streams[k].id, strict);
+	sim_drain(sim);
+}
+
+/* Within a second of room on the disk every stream takes records again. Puts that fail are what makes the server look. */
+static void check_room(struct sim *sim)
+{
+	sim_advance(sim, 500 * MS);
+	sim_drain(sim);
+	probe_all(sim, false);
+	sim_advance(sim, 499 * MS);
+	sim_drain(sim);
+	probe_all(sim, true);
+}
+
+static void settle_clients(struct sim *sim)
 {
 	bool waiting = true;
-	open_all(sim);
-	drain(sim);
-	for (unsigned n = 0; waiting && !over(sim); n++) {
+	for (unsigned n = 0; waiting && !sim_over(sim); n++) {
 		sim_clients_check_quiet(sim, &waiting);
 		if (!waiting)
 			break;
 		to_deadline(sim);
-		drain(sim);
+		sim_drain(sim);
 		if (n == 5000)
 			sim_fail(sim, "settle: the budget never lets a subscription reach the tail");
 	}
-	if (!over(sim) && chance(sim, 30))
+}
+
+void sim_settle(struct sim *sim)
+{
+	open_all(sim);
+	sim_drain(sim);
+	settle_clients(sim);
+	if (!sim_over(sim) && chance(sim, 30))
 		check_cadence(sim);
-	if (!over(sim) && sim->puts_out + sim->reads_out + sim->admins_out)
-		sim_fail(sim, "settle: %u puts, %u reads, %u admins are not answered", sim->puts_out, sim->reads_out, sim->admins_out);
+	if (!sim_over(sim) && sim->fills && !sim->faults && !sim->full)
+		check_room(sim);
+	if (!sim_over(sim) && sim->puts_out + sim->reads_out + sim->admins_out + sim->changes_out)
+		sim_fail(sim, "settle: %u puts, %u reads, %u admins, %u changes are not answered", sim->puts_out, sim->reads_out,
+			 sim->admins_out, sim->changes_out);
 }
 
 /* ---- Bounds ---- */
 
 /* What may be live: the rings, what lies in listeners, what reads bring, groups that are open or in flight, and the largest batch over
  * each. */
-static void check_bounds(struct sim *sim)
+void sim_check_bounds(struct sim *sim)
 {
 	int64_t rings = 0, largest = SIM_RECORD_MAX * SIM_PUT_RECORDS * 2;
 	for (unsigned w = 0; w < sim->n_workers; w++)
@@ -196,65 +289,73 @@ static void check_bounds(struct sim *sim)
 		sim_fail(sim, "bounds: events hold %lld bytes", (long long)metric_get(METRIC_event_bytes_live));
 }
 
-static void check_nothing_left(struct sim *sim)
-{
-	static const enum metric gauges[] = {METRIC_batches_live,     METRIC_batch_bytes_live, METRIC_events_live,
-					     METRIC_event_bytes_live, METRIC_ring_bytes,       METRIC_subscriptions};
-	for (size_t i = 0; i < sizeof(gauges) / sizeof(gauges[0]); i++)
-		if (metric_get(gauges[i]))
-			sim_fail(sim, "stop: gauge %zu is at %lld", i, (long long)metric_get(gauges[i]));
-	if (sim_disk_open_files(sim->disk))
-		sim_fail(sim, "stop: %zu files are left open", sim_disk_open_files(sim->disk));
-}
-
 /* ---- Steps ---- */
 
 static void pass_time(struct sim *sim)
 {
 	uint64_t dice = rng_below(&sim->rng, 100);
 	if (dice < 80)
-		advance(sim, rng_range(&sim->rng, 10000, 5 * MS));
+		sim_advance(sim, rng_range(&sim->rng, 10000, 5 * MS));
 	else if (dice < 97)
-		advance(sim, rng_range(&sim->rng, 5, 1000) * MS);
+		sim_advance(sim, rng_range(&sim->rng, 5, 1000) * MS);
 	else
-		advance(sim, rng_range(&sim->rng, 1000, 30000) * MS);
+		sim_advance(sim, rng_range(&sim->rng, 1000, 30000) * MS);
+}
+
+static void step_clock(struct sim *sim)
+{
+	int64_t delta_ms = (int64_t)rng_below(&sim->rng, 20000) - 10000;
+	if (chance(sim, 25))
+		delta_ms = ((int64_t)rng_below(&sim->rng, 61) - 30) * HOUR_MS;
+	sim_say(sim, "the clock is set by %lld s", (long long)delta_ms / 1000);
+	sim_step_wall(sim, delta_ms);
+}
+
+static void limit_disk(struct sim *sim)
+{
+	sim->full = chance(sim, 60);
+	sim_disk_set_capacity(sim->disk, sim->full ? sim_disk_used(sim->disk) + rng_below(&sim->rng, 2 << 20) : 0);
+	sim_say(sim, sim->full ? "the disk has little room" : "the disk has room");
+}
+
+static void fail_call(struct sim *sim)
+{
+	static const enum sim_call kinds[] = {SIM_FDATASYNC, SIM_FDATASYNC, SIM_PWRITEV, SIM_PWRITEV, SIM_SYNC_DIR, SIM_TRUNCATE, SIM_ANY};
+	enum sim_call kind = kinds[rng_below(&sim->rng, sizeof(kinds) / sizeof(kinds[0]))];
+	uint64_t nth = rng_range(&sim->rng, 1, kind == SIM_ANY ? 200 : 20);
+	sim_say(sim, "call of kind %d, the %llu-th from now, will fail", (int)kind, (unsigned long long)nth);
+	sim_disk_fail(sim->disk, kind, nth, 1, EIO);
 }
 
 static void disturb(struct sim *sim)
 {
 	uint64_t dice = rng_below(&sim->rng, 100);
-	if (sim->retains && dice < 40)
+	if (sim->retains && dice < 30)
 		sim_retain(sim);
-	else if (dice < 44)
-		sim_drop_consumer(sim);
-	else if (sim->clock_steps && dice < 55)
-		sim_disk_step_wall(sim->disk, (int64_t)rng_below(&sim->rng, 20000) - 10000);
-	else if (sim->faults && dice < 60)
-		sim_disk_fail(sim->disk, SIM_FDATASYNC, rng_range(&sim->rng, 1, 20), 1, EIO);
-	else if (sim->faults && dice < 65)
-		sim_disk_fail(sim->disk, SIM_PWRITEV, rng_range(&sim->rng, 1, 20), 1, EIO);
-	else if (sim->faults && dice < 80)
-		sim_disk_set_capacity(sim->disk, sim_disk_used(sim->disk) + rng_below(&sim->rng, 2 << 20));
-	else if (sim->faults)
-		sim_disk_set_capacity(sim->disk, 0);
-	if (io_wall_ms(sim->io) > sim->wall_max)
-		sim->wall_max = io_wall_ms(sim->io);
+	else if (sim->retains && dice < 33)
+		sim_advance(sim, rng_range(&sim->rng, 6, 26) * 3600 * 1000 * MS); /* a day passes */
+	else if (sim->clock_steps && dice < 45)
+		step_clock(sim);
+	else if (sim->faults && dice < 55)
+		fail_call(sim);
+	else if (sim->fills && dice < 80)
+		limit_disk(sim);
 }
 
 /* What may happen next, and how often before the pace of an epoch is laid on it. */
-enum what { PUT, LANE, SYNCER, READER, WORKER, ANSWERS, MOOD, POLL, DISTURB, TIME, WHATS };
+enum what { PUT, LANE, SYNCER, READER, WORKER, CONTROL, ANSWERS, MOOD, POLL, FOLLOW, CHANGE, DISTURB, TIME, WHATS };
 static const unsigned usual[WHATS] = {
-	[PUT] = 12,    [LANE] = 20, [SYNCER] = 16, [READER] = 10, [WORKER] = 20,
-	[ANSWERS] = 6, [MOOD] = 6,  [POLL] = 2,    [DISTURB] = 2, [TIME] = 6,
+	[PUT] = 12, [LANE] = 20, [SYNCER] = 16, [READER] = 10, [WORKER] = 20, [CONTROL] = 8, [ANSWERS] = 8,
+	[MOOD] = 6, [POLL] = 2,  [FOLLOW] = 4,  [CHANGE] = 2,  [DISTURB] = 2, [TIME] = 6,
 };
 
 /* In each epoch other threads are slow, so that mail piles up in other places. */
-static void choose_pace(struct sim *sim)
+void sim_choose_pace(struct sim *sim)
 {
 	static const unsigned paces[] = {1, 4, 4, 4, 12};
 	for (unsigned what = 0; what < WHATS; what++)
 		sim->pace[what] = usual[what] * paces[rng_below(&sim->rng, sizeof(paces) / sizeof(paces[0]))];
-	sim->hot = (uint128)rng_next(&sim->rng) << 64;
+	sim->hot = (uint32_t)rng_below(&sim->rng, SIM_KEYS);
 }
 
 static enum what choose(struct sim *sim)
@@ -268,7 +369,7 @@ static enum what choose(struct sim *sim)
 	return (enum what)what;
 }
 
-static void step(struct sim *sim)
+void sim_step(struct sim *sim)
 {
 	struct sim_worker *worker = &sim->workers[rng_below(&sim->rng, sim->n_workers)];
 	switch (choose(sim)) {
@@ -288,6 +389,9 @@ static void step(struct sim *sim)
 	case WORKER:
 		sim_worker_turn(worker, chance(sim, 80));
 		break;
+	case CONTROL:
+		control_step(sim);
+		break;
 	case ANSWERS:
 		mailbox_run(&sim->box);
 		break;
@@ -296,7 +400,14 @@ static void step(struct sim *sim)
 		break;
 	case POLL:
 		if (sim->reads_out < 10)
-			sim_poll(sim, sim_any_shard(sim, false));
+			sim_poll(sim);
+		break;
+	case FOLLOW:
+		if (sim->reads_out < 10)
+			sim_follow(sim);
+		break;
+	case CHANGE:
+		sim_change(sim);
 		break;
 	case DISTURB:
 		disturb(sim);
@@ -306,96 +417,4 @@ static void step(struct sim *sim)
 		pass_time(sim);
 		break;
 	}
-}
-
-/* ---- Epochs ---- */
-
-/* Whatever is in memory goes; then the disk is as the power cut, or the kill, has left it. */
-static void crash(struct sim *sim)
-{
-	sim->count.crashes++;
-	if (!sim_disk_dead(sim->disk)) {
-		sim_disk_arm(sim->disk, 1);
-		sim->io->free_bytes(sim->io, "/");
-	}
-	sim_world_close(sim);
-	uint64_t dice = rng_below(&sim->rng, 100);
-	if (dice < 20)
-		sim_disk_kill(sim->disk);
-	else if (dice < 30)
-		sim_disk_crash(sim->disk, NULL);
-	else
-		sim_disk_crash(sim->disk, &sim->rng);
-	sim_disk_set_capacity(sim->disk, 0);
-}
-
-static void clean_stop(struct sim *sim)
-{
-	settle(sim);
-	if (over(sim)) {
-		crash(sim);
-		return;
-	}
-	sim_disk_fail(sim->disk, SIM_FDATASYNC, 1, 0, EIO);
-	sim_disk_fail(sim->disk, SIM_PWRITEV, 1, 0, EIO);
-	sim_world_close(sim);
-	check_nothing_left(sim);
-	if (sim->reshards && chance(sim, 60))
-		sim_reshard(sim);
-}
-
-/* Recovers, and sees that everything is there; cut short, it begins again. */
-static bool begin(struct sim *sim)
-{
-	for (int tries = 0; !sim->failed; tries++) {
-		if (tries < 3 && chance(sim, 25))
-			sim_disk_arm(sim->disk, rng_range(&sim->rng, 1, 60));
-		if (sim_world_open(sim) && sim_check_all(sim))
-			return true;
-		if (!sim->failed)
-			crash(sim);
-	}
-	return false;
-}
-
-static void epoch(struct sim *sim, unsigned steps)
-{
-	if (!begin(sim))
-		return;
-	sim_disk_arm(sim->disk, chance(sim, 60) ? rng_range(&sim->rng, 1, 400) : 0);
-	unsigned quiet = (unsigned)rng_range(&sim->rng, 20, 400); /* about so many steps from one quiet moment to the next */
-	choose_pace(sim);
-	for (unsigned i = 0; i < steps && !over(sim); i++) {
-		step(sim);
-		if (i % 16 == 0)
-			check_bounds(sim);
-		if (rng_below(&sim->rng, quiet) == 0 && !over(sim))
-			settle(sim);
-	}
-	if (sim->failed)
-		return;
-	if (over(sim) || chance(sim, 50))
-		crash(sim);
-	else
-		clean_stop(sim);
-}
-
-bool sim_run(struct sim *sim, uint64_t seed, unsigned steps)
-{
-	bool verbose = sim->verbose;
-	*sim = (struct sim){.seed = seed, .verbose = verbose};
-	rng_init(&sim->rng, seed);
-	sim_world_init(sim);
-	advance(sim, 0);
-	while (steps && !sim->failed) {
-		unsigned n = (unsigned)rng_range(&sim->rng, 50, 600);
-		n = n < steps ? n : steps;
-		epoch(sim, n);
-		steps -= n;
-	}
-	if (!sim->failed && begin(sim))
-		clean_stop(sim);
-	if (!sim->failed)
-		sim_world_free(sim); /* a violation leaves all as it is: the process is about to say so and go */
-	return !sim->failed;
 }

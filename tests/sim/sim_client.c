@@ -49,7 +49,7 @@ static void ended(struct sim_client *client)
 {
 	struct sim *sim = client->sim;
 	/* Only retention may take the rest of an event that is half sent: without it no gap is allowed. */
-	if (client->rx.n && !sim_disk_dead(sim->disk) && !sim->poisoned)
+	if (client->rx.n && !sim_broken(sim) && sim_at_lane(sim, client->shard))
 		sim_observe_gap(sim, client->shard, client->expected, client->expected + 1, "pull: the end inside a message");
 	sim_client_stop(client);
 }
@@ -103,6 +103,8 @@ static void check_start(struct sim_client *client)
 	struct sim_shard *shard = client->shard;
 	uint64_t next = client->sub.next,
 		 end = sim_durable_end(sim, shard); /* what lies above `low` came after it asked, maybe after the lane looked */
+	if (!sim_at_lane(sim, shard))
+		return;
 	bool right = next >= 1 && next <= end + 1;
 	switch (client->position.kind) {
 	case POSITION_TRIM_HORIZON:
@@ -123,7 +125,7 @@ static void check_start(struct sim_client *client)
 	case POSITION_AT_TIME:
 		for (uint64_t i = 1; i < shard->n; i++) {
 			const struct sim_record *record = &shard->records[i];
-			if (!record->id || record->arrival_ms < shard->stream->horizon_ms)
+			if (!record->id || record->arrival_ms < sim_horizon(sim, shard->stream))
 				continue;
 			bool before = record->arrival_ms < client->position.time_ms;
 			if (i < next ? !before : before && i <= client->low)
@@ -137,6 +139,15 @@ static void check_start(struct sim_client *client)
 			 (unsigned long long)end, (unsigned long long)client->low);
 }
 
+bool sim_client_dropped(const struct sim_client *client)
+{
+	const struct sim_stream *stream = client->shard->stream;
+	for (uint32_t i = 0; i < stream->n_consumers; i++)
+		if (stream->consumers[i].id == client->consumer_id)
+			return sim_stream_ends(stream) || stream->consumers[i].gone || stream->consumers[i].status == CONSUMER_DELETING;
+	return true;
+}
+
 static bool may_refuse(const struct sim_client *client, enum status status)
 {
 	const struct sim *sim = client->sim;
@@ -145,8 +156,8 @@ static bool may_refuse(const struct sim_client *client, enum status status)
 		return sim->limits.subscribe_calls != 0;
 	case STATUS_IN_USE:
 		return client->rival;
-	case STATUS_NOT_FOUND: /* the consumer was dropped */
-		return client->consumer_id != client->shard->stream->info->consumers[client->consumer].id;
+	case STATUS_NOT_FOUND:
+		return sim_client_dropped(client) || client->shard->expired;
 	default:
 		return status == STATUS_CLOSING && sim->stopping;
 	}
@@ -197,17 +208,52 @@ static struct position any_position(struct sim *sim, struct sim_shard *shard)
 	return position;
 }
 
-static void choose_fresh(struct sim_client *client)
+/* What the server looks up before it subscribes, in its worker's snapshot. */
+static const struct stream_info *stream_at_worker(const struct sim_client *client, const struct sim_shard *shard)
 {
-	struct sim *sim = client->sim;
-	client->shard = sim_any_shard(sim, false);
-	client->consumer = (unsigned)rng_below(&sim->rng, SIM_CONSUMERS);
-	client->position = any_position(sim, client->shard);
-	client->resumes = false;
-	client->n_told = 0;
+	const struct catalogue *catalogue = client->worker->catalogue;
+	const struct stream_info *info = catalogue && shard ? catalogue_stream_by_id(catalogue, shard->stream->id) : NULL;
+	return info && info->status != STREAM_DELETING && stream_shard(info, shard->number) ? info : NULL;
 }
 
-static void choose_resume(struct sim_client *client)
+static bool consumer_is_active(const struct stream_info *info, uint64_t id)
+{
+	for (uint32_t i = 0; info && i < info->n_consumers; i++)
+		if (info->consumers[i].id == id)
+			return info->consumers[i].status == CONSUMER_ACTIVE;
+	return false;
+}
+
+/* False: there is nobody to be. */
+static bool choose_fresh(struct sim_client *client)
+{
+	struct sim *sim = client->sim;
+	client->n_told = 0;
+	client->heir = NULL;
+	client->shard = sim_any_shard(sim, client->worker->catalogue);
+	const struct stream_info *info = stream_at_worker(client, client->shard);
+	if (!info || info->n_consumers == 0)
+		return false;
+	const struct consumer_info *consumer = &info->consumers[rng_below(&sim->rng, info->n_consumers)];
+	client->consumer_id = consumer->id;
+	client->position = any_position(sim, client->shard);
+	client->resumes = false;
+	return consumer->status == CONSUMER_ACTIVE;
+}
+
+/* Its shard has ended: on with a child, from its beginning. */
+static bool choose_heir(struct sim_client *client)
+{
+	client->shard = client->heir;
+	client->heir = NULL;
+	client->n_told = 0;
+	client->position = (struct position){.kind = POSITION_TRIM_HORIZON};
+	client->resumes = false;
+	client->sim->count.heirs++;
+	return consumer_is_active(stream_at_worker(client, client->shard), client->consumer_id);
+}
+
+static bool choose_resume(struct sim_client *client)
 {
 	struct rng *rng = &client->sim->rng;
 	unsigned kept = client->n_told < SIM_CONTINUATIONS ? client->n_told : SIM_CONTINUATIONS;
@@ -216,17 +262,26 @@ static void choose_resume(struct sim_client *client)
 		(struct position){.kind = POSITION_AFTER, .index = client->told[(client->n_told - 1 - back) % SIM_CONTINUATIONS]};
 	client->resumes = true;
 	client->sim->count.resumed++;
+	return consumer_is_active(stream_at_worker(client, client->shard), client->consumer_id);
+}
+
+static bool choose(struct sim_client *client)
+{
+	struct rng *rng = &client->sim->rng;
+	if (client->heir && rng_chance(rng, 85))
+		return choose_heir(client);
+	if (client->n_told && rng_chance(rng, 75))
+		return choose_resume(client);
+	return choose_fresh(client);
 }
 
 void sim_client_start(struct sim_client *client)
 {
 	struct sim *sim = client->sim;
-	if (client->n_told && rng_chance(&sim->rng, 75))
-		choose_resume(client);
-	else
-		choose_fresh(client);
-	const struct stream_info *info = client->shard->stream->info;
-	client->consumer_id = info->consumers[client->consumer].id;
+	if (!choose(client)) {
+		client->n_told = 0;
+		return;
+	}
 	client->live = true;
 	meet_rivals(client);
 	client->joined = client->ready = client->vanished = client->over = client->greeted = false;
@@ -236,7 +291,7 @@ void sim_client_start(struct sim_client *client)
 	client->slow = rng_chance(&sim->rng, 25);
 	client->window = client->stalled ? 0 : 65535;
 	client->low = sim_durable_end(sim, client->shard);
-	sub_start(client->worker->hub, &client->sub, &ops, info->shards[client->shard->number].key, client->consumer_id, client->position);
+	sub_start(client->worker->hub, &client->sub, &ops, client->shard->info.key, client->consumer_id, client->position);
 }
 
 void sim_client_stop(struct sim_client *client)
@@ -278,6 +333,18 @@ void sim_client_mood(struct sim_client *client)
 
 /* ---- Quiet ---- */
 
+/* Closed, with a child that can be told. */
+static bool has_heirs(const struct sim_shard *shard)
+{
+	const struct sim_stream *stream = shard->stream;
+	for (uint32_t i = 0; i < stream->n_shards; i++) {
+		const struct sim_shard *child = &stream->shards[i];
+		if (child->known && !child->expired && (child->info.parent == shard->number || child->info.adjacent == shard->number))
+			return shard->info.closed;
+	}
+	return false;
+}
+
 static void check_quiet(struct sim_client *client, bool *waiting)
 {
 	struct sim *sim = client->sim;
@@ -292,6 +359,9 @@ static void check_quiet(struct sim_client *client, bool *waiting)
 	case SUB_IDLE:
 		if (client->sub.next != end + 1 || client->rx.n)
 			break;
+		if (has_heirs(client->shard))
+			sim_fail(sim, "wake-up lost: shard %u is closed and read to its end, and the end was not told",
+				 client->shard->number);
 		/* The cursor passes what retention took without a word. */
 		sim_observe_gap(sim, client->shard, client->expected, client->sub.next, "at the tail");
 		return;

@@ -3,46 +3,95 @@
  * A record is known from the first time that anybody outside saw it: an acknowledgement, a push, GetRecords, the check after a start. From
  * then on every other sight must agree, in all later epochs. One that nobody has seen may be lost by a crash, and its index given again.
  *
- * A record's key is its id, its data a piece of fixed noise that the id picks: so each sight can be checked byte by byte without a copy. */
+ * A record's key names its partition key and its id, its data is a piece of fixed noise that the id picks: so each sight can be checked
+ * byte by byte without a copy. Ids rise as records are put; so within a key they must rise through a shard, and from parent to child.
+ *
+ * What retention may take: what arrived before the horizon that lanes were told, or a day before a time that no leap of the clock has
+ * moved. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "shardstore/lane.h" /* the lane's durable end: the only private thing that is looked at */
 #include "tests/sim/sim.h"
 
-uint64_t sim_origin_new(struct sim *sim, uint32_t size)
+#define DAY_MS INT64_C(86400000)
+#define LEAP_MS INT64_C(3600000)
+
+/* ---- Time ---- */
+
+int64_t sim_trust(const struct sim *sim) { return sim->trust_ms + (int64_t)((io_mono_ns(sim->io) - sim->trust_ns) / 1000000) + 1; }
+
+void sim_step_wall(struct sim *sim, int64_t delta_ms)
+{
+	sim_disk_step_wall(sim->disk, delta_ms);
+	int64_t wall_ms = io_wall_ms(sim->io), trust_ms = sim_trust(sim);
+	if (wall_ms > sim->wall_max)
+		sim->wall_max = wall_ms;
+	if (wall_ms < sim->wall_min)
+		sim->wall_min = wall_ms;
+	if (wall_ms > trust_ms && wall_ms <= trust_ms + LEAP_MS) {
+		sim->trust_ms = wall_ms;
+		sim->trust_ns = io_mono_ns(sim->io);
+	}
+}
+
+/* ---- Records ---- */
+
+uint64_t sim_origin_new(struct sim *sim, uint32_t size, uint32_t key)
 {
 	if (sim->n_puts + 1 >= sim->cap_puts) {
 		sim->cap_puts = sim->cap_puts ? sim->cap_puts * 2 : 1024;
 		sim->puts = xrealloc(sim->puts, sim->cap_puts * sizeof(*sim->puts));
 	}
 	uint64_t id = ++sim->n_puts;
-	sim->puts[id] = (struct sim_origin){.size = size};
+	sim->puts[id] = (struct sim_origin){.size = size, .key = key};
 	return id;
 }
 
 struct str sim_data(struct sim *sim, uint64_t id) { return (struct str){(const char *)sim->noise + id * 97 % 8192, sim->puts[id].size}; }
 
-size_t sim_key(char out[24], uint64_t id) { return (size_t)snprintf(out, 24, "k%llu", (unsigned long long)id); }
-
-static uint64_t id_of(const struct sim *sim, struct str key)
+size_t sim_key(const struct sim *sim, char out[32], uint64_t id)
 {
-	char text[24] = "";
-	if (key.n < 2 || key.n >= sizeof(text) || key.p[0] != 'k')
-		return 0;
-	memcpy(text, key.p + 1, key.n - 1);
-	uint64_t id = strtoull(text, NULL, 10);
-	return id <= sim->n_puts ? id : 0;
+	return (size_t)snprintf(out, 32, "k%u.%llu", sim->puts[id].key, (unsigned long long)id);
 }
 
-uint64_t sim_durable_end(const struct sim *sim, const struct sim_shard *shard)
+uint64_t sim_id_of(const struct sim *sim, struct str key)
+{
+	char text[32] = "", again[32];
+	if (key.n < 4 || key.n >= sizeof(text))
+		return 0;
+	memcpy(text, key.p, key.n);
+	const char *dot = strchr(text, '.');
+	uint64_t id = dot ? strtoull(dot + 1, NULL, 10) : 0;
+	if (id == 0 || id > sim->n_puts)
+		return 0;
+	sim_key(sim, again, id);
+	return strcmp(text, again) == 0 ? id : 0;
+}
+
+static const struct lane_shard *at_lane(const struct sim *sim, const struct sim_shard *shard)
 {
 	for (unsigned i = 0; i < store_lanes(sim->store); i++) {
-		const struct lane_stream *stream = lane_find(&sim->store->lanes[i], shard->stream->info->id);
+		const struct lane_stream *stream = lane_find(&sim->store->lanes[i], shard->stream->id);
 		if (stream)
-			return shard_durable_end(lane_stream_shard(stream, shard->number));
+			return lane_stream_shard(stream, shard->number);
 	}
-	return 0;
+	return NULL;
+}
+
+bool sim_at_lane(const struct sim *sim, const struct sim_shard *shard) { return at_lane(sim, shard); }
+
+uint64_t sim_durable_end(struct sim *sim, struct sim_shard *shard)
+{
+	const struct lane_shard *there = at_lane(sim, shard);
+	if (there) {
+		uint64_t end = shard_durable_end(there);
+		if (end < shard->durable)
+			sim_fail(sim, "shard %u of stream %llu ends at %llu, %llu was durable", shard->number,
+				 (unsigned long long)shard->stream->id, (unsigned long long)end, (unsigned long long)shard->durable);
+		shard->durable = end;
+	}
+	return shard->durable;
 }
 
 static struct sim_record *known(struct sim_shard *shard, uint64_t index)
@@ -61,7 +110,7 @@ static struct sim_record *known(struct sim_shard *shard, uint64_t index)
 void sim_observe(struct sim *sim, struct sim_shard *shard, const struct record *record, const char *who)
 {
 	unsigned long long index = record->index;
-	uint64_t id = id_of(sim, record->key);
+	uint64_t id = sim_id_of(sim, record->key);
 	if (!id) {
 		sim_fail(sim, "%s: shard %u index %llu: key " STR_FMT " was never put", who, shard->number, index, STR_ARG(record->key));
 		return;
@@ -70,7 +119,7 @@ void sim_observe(struct sim *sim, struct sim_shard *shard, const struct record *
 	if (!str_equal(record->data, sim_data(sim, id)))
 		sim_fail(sim, "%s: shard %u index %llu: other bytes than were put (id %llu)", who, shard->number, index,
 			 (unsigned long long)id);
-	if (record->index == 0 || record->index > sim_durable_end(sim, shard)) {
+	if (record->index == 0 || (record->index > sim_durable_end(sim, shard) && sim_at_lane(sim, shard))) {
 		sim_fail(sim, "%s: shard %u index %llu is not durable", who, shard->number, index);
 		return;
 	}
@@ -93,12 +142,26 @@ void sim_observe(struct sim *sim, struct sim_shard *shard, const struct record *
 		sim_fail(sim, "%s: shard %u index %llu arrived before its predecessor", who, shard->number, index);
 }
 
+int64_t sim_horizon(const struct sim *sim, const struct sim_stream *stream)
+{
+	int64_t day_ms = sim_trust(sim) - DAY_MS;
+	return day_ms > stream->horizon_ms ? day_ms : stream->horizon_ms;
+}
+
+/* When it arrived, at the earliest: one that nobody saw came after those in front of it that somebody did. */
+static int64_t arrival_of(const struct sim *sim, const struct sim_shard *shard, uint64_t index)
+{
+	for (uint64_t i = index < shard->n ? index : shard->n ? shard->n - 1 : 0; i > 0; i--)
+		if (shard->records[i].id)
+			return shard->records[i].arrival_ms;
+	return sim->wall_min;
+}
+
 void sim_observe_gap(struct sim *sim, struct sim_shard *shard, uint64_t from, uint64_t to, const char *who)
 {
+	int64_t horizon_ms = sim_horizon(sim, shard->stream);
 	for (uint64_t index = from; index < to; index++) {
-		bool trimmed = index < shard->n && shard->records[index].id ? shard->records[index].arrival_ms < shard->stream->horizon_ms
-									    : shard->stream->horizon_ms > 0;
-		if (!trimmed) {
+		if (arrival_of(sim, shard, index) >= horizon_ms) {
 			sim_fail(sim, "%s: shard %u: index %llu is skipped (from %llu to %llu)", who, shard->number,
 				 (unsigned long long)index, (unsigned long long)from, (unsigned long long)to);
 			return;
@@ -111,77 +174,126 @@ void sim_observe_gap(struct sim *sim, struct sim_shard *shard, uint64_t from, ui
 struct scan {
 	struct store_read read;
 	struct sim *sim;
+	struct sim_shard *shard;
+	uint64_t next;
+	uint64_t *last;   /* of the stream, by key: the id seen last */
+	int64_t *last_ms; /* and when it arrived */
 	bool done;
 };
 
 static void on_scanned(struct store_read *read) { container_of(read, struct scan, read)->done = true; }
 
-/* One read from *next on; false: the end, or no more to be had. */
-static bool scan_some(struct sim *sim, struct sim_shard *shard, uint64_t *next)
+static void scan_record(struct scan *scan, const struct record *record)
 {
-	struct scan scan = {.sim = sim,
-			    .read = {.reply_to = &sim->box,
-				     .on_done = on_scanned,
-				     .stream = shard->stream->info->id,
-				     .shard = shard->number,
-				     .next = *next,
-				     .max_records = UINT32_MAX,
-				     .max_bytes = 1 << 20}};
-	store_read(sim->store, &sim->outbox, &scan.read);
+	struct sim *sim = scan->sim;
+	if (record->index < scan->next)
+		return;
+	if (record->index != scan->next)
+		sim_fail(sim, "scan: shard %u: %llu follows %llu", scan->shard->number, (unsigned long long)record->index,
+			 (unsigned long long)scan->next - 1);
+	sim_observe(sim, scan->shard, record, "scan");
+	scan->next = record->index + 1;
+	uint64_t id = sim_id_of(sim, record->key);
+	if (sim->failed)
+		return;
+	uint64_t *last = &scan->last[sim->puts[id].key];
+	if (id <= *last)
+		sim_fail(sim, "scan: shard %u index %llu: id %llu of key %u comes behind id %llu", scan->shard->number,
+			 (unsigned long long)record->index, (unsigned long long)id, sim->puts[id].key, (unsigned long long)*last);
+	*last = id;
+	if (record->arrival_ms < scan->last_ms[sim->puts[id].key])
+		sim_fail(sim, "scan: shard %u index %llu: key %u arrived before what came before it", scan->shard->number,
+			 (unsigned long long)record->index, sim->puts[id].key);
+	scan->last_ms[sim->puts[id].key] = record->arrival_ms;
+}
+
+/* One read; false: the end, or no more to be had. */
+static bool scan_some(struct scan *scan)
+{
+	struct sim *sim = scan->sim;
+	scan->done = false;
+	scan->read = (struct store_read){.reply_to = &sim->box,
+					 .on_done = on_scanned,
+					 .stream = scan->shard->stream->id,
+					 .shard = scan->shard->number,
+					 .next = scan->next,
+					 .max_records = UINT32_MAX,
+					 .max_bytes = 1 << 20};
+	store_read(sim->store, &sim->outbox, &scan->read);
 	outbox_flush(&sim->outbox);
-	while (!scan.done && sim_step_any(sim))
+	while (!scan->done && sim_step_any(sim))
 		;
-	if (!scan.done) {
-		sim_fail(sim, "scan: shard %u: a read is never answered", shard->number);
+	if (!scan->done) {
+		sim_fail(sim, "scan: shard %u: a read is never answered", scan->shard->number);
 		return false;
 	}
-	if (scan.read.status && !sim_disk_dead(sim->disk))
-		sim_fail(sim, "scan: shard %u index %llu: %s", shard->number, (unsigned long long)*next, status_name(scan.read.status));
-	bool more = scan.read.status == STATUS_OK && scan.read.n_batches > 0;
-	if (scan.read.status == STATUS_OK) {
-		sim_observe_gap(sim, shard, *next, scan.read.from, "scan");
-		*next = scan.read.from;
+	if (scan->read.status && !sim_broken(sim))
+		sim_fail(sim, "scan: shard %u index %llu: %s", scan->shard->number, (unsigned long long)scan->next,
+			 status_name(scan->read.status));
+	bool more = scan->read.status == STATUS_OK && scan->read.n_batches > 0;
+	if (scan->read.status == STATUS_OK) {
+		sim_observe_gap(sim, scan->shard, scan->next, scan->read.from, "scan");
+		scan->next = scan->read.from;
 	}
-	for (uint32_t i = 0; i < scan.read.n_batches; i++) {
+	for (uint32_t i = 0; i < scan->read.n_batches; i++) {
 		size_t cursor = 0;
 		uint32_t nth = 0;
 		struct record record;
-		while (batch_next(scan.read.batches[i], &cursor, &nth, &record)) {
-			if (record.index < *next)
-				continue;
-			if (record.index != *next)
-				sim_fail(sim, "scan: shard %u: %llu follows %llu", shard->number, (unsigned long long)record.index,
-					 (unsigned long long)*next - 1);
-			sim_observe(sim, shard, &record, "scan");
-			*next = record.index + 1;
-		}
+		while (!sim->failed && batch_next(scan->read.batches[i], &cursor, &nth, &record))
+			scan_record(scan, &record);
 	}
-	store_read_release(&scan.read);
+	store_read_release(&scan->read);
 	return more && !sim->failed;
+}
+
+/* The shard's end is the last that anybody saw, or behind it. */
+static void check_end(struct sim *sim, struct sim_shard *shard, uint64_t next)
+{
+	uint64_t end = sim_durable_end(sim, shard);
+	if (next != end + 1)
+		sim_fail(sim, "scan: shard %u ends at %llu, durable end %llu", shard->number, (unsigned long long)next - 1,
+			 (unsigned long long)end);
+	if (shard->n > end + 1)
+		sim_fail(sim, "scan: shard %u: index %llu was seen and is lost; durable end %llu", shard->number,
+			 (unsigned long long)shard->n - 1, (unsigned long long)end);
+	if (shard->info.closed && shard->info.end_index != end)
+		sim_fail(sim, "scan: shard %u is closed at %llu, durable end %llu", shard->number,
+			 (unsigned long long)shard->info.end_index, (unsigned long long)end);
+	if (shard->behind_max && shard->behind_max >= end)
+		sim_fail(sim, "scan: shard %u: %llu was not the tip, durable end %llu", shard->number,
+			 (unsigned long long)shard->behind_max, (unsigned long long)end);
+}
+
+/* Shards in the order of their numbers: parents before their children. */
+static void scan_stream(struct sim *sim, struct sim_stream *stream)
+{
+	uint64_t last[SIM_KEYS] = {0};
+	int64_t last_ms[SIM_KEYS] = {0};
+	for (uint32_t i = 0; i < stream->n_shards && !sim->failed; i++) {
+		struct sim_shard *shard = &stream->shards[i];
+		if (!shard->known || sim_shard_ends(shard))
+			continue;
+		if (!at_lane(sim, shard))
+			sim_drain(sim); /* a child, or the end of the stream, may be on its way there */
+		if (sim_over(sim) || sim_shard_ends(shard))
+			return;
+		if (!at_lane(sim, shard)) {
+			sim_fail(sim, "scan: shard %u of stream %llu is not at its lane", i, (unsigned long long)stream->id);
+			return;
+		}
+		struct scan scan = {.sim = sim, .shard = shard, .next = 1, .last = last, .last_ms = last_ms};
+		while (scan_some(&scan))
+			;
+		if (sim_over(sim) || scan.read.status)
+			return;
+		check_end(sim, shard, scan.next);
+	}
 }
 
 bool sim_check_all(struct sim *sim)
 {
-	for (unsigned s = 0; s < SIM_STREAMS; s++) {
-		struct sim_stream *stream = &sim->streams[s];
-		for (uint32_t i = 0; i < stream->info->n_shards && !sim->failed; i++) {
-			struct sim_shard *shard = &stream->shards[i];
-			uint64_t next = 1;
-			while (scan_some(sim, shard, &next))
-				;
-			if (sim_disk_dead(sim->disk) || sim->failed)
-				return false;
-			uint64_t end = sim_durable_end(sim, shard);
-			if (next != end + 1)
-				sim_fail(sim, "scan: shard %u ends at %llu, durable end %llu", shard->number, (unsigned long long)next - 1,
-					 (unsigned long long)end);
-			if (shard->n > end + 1)
-				sim_fail(sim, "scan: shard %u: index %llu was seen and is lost; durable end %llu", shard->number,
-					 (unsigned long long)shard->n - 1, (unsigned long long)end);
-			if (shard->behind_max && shard->behind_max >= end)
-				sim_fail(sim, "scan: shard %u: %llu was not the tip, durable end %llu", shard->number,
-					 (unsigned long long)shard->behind_max, (unsigned long long)end);
-		}
-	}
-	return !sim->failed;
+	for (unsigned s = 0; s < sim->n_streams && !sim_over(sim); s++)
+		if (!sim_stream_ends(&sim->streams[s]) && sim->streams[s].status != STREAM_CREATING)
+			scan_stream(sim, &sim->streams[s]);
+	return !sim_over(sim);
 }

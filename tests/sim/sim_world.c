@@ -1,126 +1,80 @@
-/* sim_world.c: streams, shards and consumers of a seed; the store's start and end.
+/* sim_world.c: the world of a seed, and the server's start and end in it, in the order of server/main.c.
  *
- * The catalogue is a model: a snapshot made by hand, which is always there after a crash. A shard is closed, and its children are added,
- * while the store is down: what a reshard looks like to the log at the next start. */
+ * - start: the catalogue's file, the store, each stream recovered from the snapshot, hubs, the control thread's turns.
+ * - end: clients leave, control ends, the store stops, hubs, store and catalogue go. On a dead disk this is how memory is given back:
+ * nothing of it can reach the disk, and nothing that it answers is believed. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "penstock/slog.h"
+#include "tests/sim/disk_vfs.h"
 #include "tests/sim/sim.h"
 
 #define DATA_DIR "/data"
 
-/* ---- The catalogue ---- */
-
-static void add_shard(struct sim *sim, unsigned s, uint128 first, uint128 last, uint32_t parent, int64_t created_s)
-{
-	struct stream_info *info = &sim->infos[s];
-	uint32_t number = info->n_shards++;
-	sim->shard_infos[s][number] = (struct shard_info){
-		.key = {.stream = info->id, .shard = number, .created_s = created_s},
-		.hash_first = first,
-		.hash_last = last,
-		.parent = parent,
-		.adjacent = NO_PARENT,
-		.opened_ms = io_wall_ms(sim->io),
-	};
-	sim->streams[s].shards[number].stream = &sim->streams[s];
-	sim->streams[s].shards[number].number = number;
-}
-
-static void make_stream(struct sim *sim, unsigned s)
-{
-	struct stream_info *info = &sim->infos[s];
-	int64_t now_ms = io_wall_ms(sim->io);
-	*info = (struct stream_info){.id = 100 + s,
-				     .status = STREAM_ACTIVE,
-				     .created_ms = now_ms,
-				     .retention_hours = 24,
-				     .max_record_kib = 1024,
-				     .shards = sim->shard_infos[s],
-				     .n_consumers = SIM_CONSUMERS,
-				     .consumers = sim->consumer_infos[s]};
-	snprintf(info->name, sizeof(info->name), "stream-%u", s);
-	uint32_t n = (uint32_t)rng_range(&sim->rng, 1, 3);
-	for (uint32_t i = 0; i < n; i++)
-		add_shard(sim, s, hash_uniform_start(i, n), i + 1 < n ? hash_uniform_start(i + 1, n) - 1 : ~(uint128)0, NO_PARENT,
-			  now_ms / 1000);
-	for (unsigned c = 0; c < SIM_CONSUMERS; c++) {
-		struct consumer_info *consumer = &info->consumers[c];
-		*consumer = (struct consumer_info){.id = sim->next_consumer++, .status = CONSUMER_ACTIVE, .created_s = now_ms / 1000};
-		snprintf(consumer->name, sizeof(consumer->name), "consumer-%u", c);
-	}
-	sim->streams[s].info = info;
-}
-
-void sim_reshard(struct sim *sim)
-{
-	unsigned s = (unsigned)rng_below(&sim->rng, SIM_STREAMS);
-	struct stream_info *info = &sim->infos[s];
-	if (info->n_shards + 2 > SIM_SHARDS)
-		return;
-	struct shard_info *parent = &info->shards[rng_below(&sim->rng, info->n_shards)];
-	if (parent->closed)
-		return;
-	/* After a clean stop and a check of all: what is known is all there is. */
-	struct sim_shard *shard = &sim->streams[s].shards[parent->key.shard];
-	int64_t now_s = io_wall_ms(sim->io) / 1000;
-	parent->closed = true;
-	parent->closed_s = now_s > parent->key.created_s ? now_s : parent->key.created_s;
-	parent->closed_ms = io_wall_ms(sim->io);
-	parent->end_index = shard->n ? shard->n - 1 : 0;
-	uint128 middle = parent->hash_first + (parent->hash_last - parent->hash_first) / 2;
-	add_shard(sim, s, parent->hash_first, middle, parent->key.shard, parent->closed_s + 1);
-	add_shard(sim, s, middle + 1, parent->hash_last, parent->key.shard, parent->closed_s + 1);
-}
-
-void sim_publish(struct sim *sim)
-{
-	sim->snapshot.version++;
-	for (unsigned w = 0; w < sim->n_workers; w++)
-		hub_set_catalogue(sim->workers[w].hub, &sim->snapshot, "us-east-1", "000000000000");
-}
-
 /* ---- The seed's world ---- */
 
-void sim_world_init(struct sim *sim)
+static void choose_limits(struct sim *sim)
 {
 	struct rng *rng = &sim->rng;
-	sim->disk = sim_disk_new(rng_next(rng));
-	sim->io = sim_disk_io(sim->disk);
-	sim_disk_set_writeback(sim->disk, rng_chance(rng, 50) ? 30 : 0);
-	sim->io->mkdir(sim->io, DATA_DIR);
-	sim->io->sync_dir(sim->io, "/");
-
-	sim->n_workers = (unsigned)rng_range(rng, 1, SIM_WORKERS);
-	sim->n_lanes = (unsigned)rng_range(rng, 1, 2);
-	sim->life_ns = rng_chance(rng, 50) ? UINT64_C(300000000000) : UINT64_C(20000000000);
-	sim->retains = rng_chance(rng, 30);
-	sim->faults = rng_chance(rng, 25);
-	sim->clock_steps = rng_chance(rng, 25);
-	sim->reshards = rng_chance(rng, 40);
-	sim->skewed = rng_chance(rng, 40);
 	if (rng_chance(rng, 50)) {
 		sim->limits = (struct limits)LIMITS_AWS;
 		/* Most worlds let clients come back at once: joins that are refused for their rate try nothing else. */
 		sim->limits.subscribe_calls = rng_chance(rng, 25);
+		sim->limits.updates_per_day = 0;
 	} else if (rng_chance(rng, 50)) {
 		sim->limits = (struct limits){.push_bytes = 50000, .read_calls = 5, .read_bytes = 1 << 20};
 	} else {
 		sim->limits = (struct limits)LIMITS_OFF;
 	}
+}
 
+static void choose_kind(struct sim *sim)
+{
+	struct rng *rng = &sim->rng;
+	sim->n_workers = (unsigned)rng_range(rng, 1, SIM_WORKERS);
+	sim->n_lanes = (unsigned)rng_range(rng, 1, 2);
+	sim->life_ns = rng_chance(rng, 50) ? UINT64_C(300000000000) : UINT64_C(20000000000);
+	sim->transition_ms = rng_chance(rng, 40) ? 0 : rng_range(rng, 1, 500);
+	sim->retains = rng_chance(rng, 30);
+	sim->faults = rng_chance(rng, 25);
+	sim->fills = sim->faults || rng_chance(rng, 15);
+	sim->clock_steps = rng_chance(rng, 25);
+	sim->reshards = rng_chance(rng, 75);
+	sim->skewed = rng_chance(rng, 40);
+	choose_limits(sim);
+	if (!sim->plan)
+		return;
+	/* One blow, and nothing else that could be its cause. */
+	sim->transition_ms = sim->transition_ms ? 1 : 0;
+	sim->retains = sim->clock_steps = false;
+	sim->faults = sim->fills = sim->plan->blow == SIM_BLOW_EIO || sim->plan->blow == SIM_BLOW_ENOSPC;
+	sim->reshards = true;
+}
+
+static void make_noise(struct sim *sim)
+{
 	size_t n = 8192 + SIM_RECORD_MAX;
 	sim->noise = xmalloc(n);
 	for (size_t i = 0; i + 8 <= n; i += 8) {
-		uint64_t word = rng_next(rng);
+		uint64_t word = rng_next(&sim->rng);
 		memcpy(sim->noise + i, &word, 8);
 	}
-	sim->next_consumer = 1;
-	sim->snapshot = (struct catalogue){.version = 1, .n_streams = SIM_STREAMS, .streams = sim->infos};
-	atomic_init(&sim->snapshot.refs, 1);
-	for (unsigned s = 0; s < SIM_STREAMS; s++)
-		make_stream(sim, s);
+	for (unsigned i = 0; i < SIM_KEYS; i++)
+		sim->hashes[i] = (uint128)rng_next(&sim->rng) << 64 | rng_next(&sim->rng);
+}
+
+void sim_world_init(struct sim *sim)
+{
+	sim->disk = sim_disk_new(rng_next(&sim->rng));
+	sim->io = sim_disk_io(sim->disk);
+	sim_vfs_register(sim->disk, rng_next(&sim->rng), sim_preempt, sim);
+	sim_disk_set_writeback(sim->disk, rng_chance(&sim->rng, 50) ? 30 : 0);
+	sim->trust_ns = io_mono_ns(sim->io);
+	sim->trust_ms = sim->wall_min = sim->wall_max = io_wall_ms(sim->io);
+	choose_kind(sim);
+	make_noise(sim);
 	mailbox_init(&sim->box, false);
 	outbox_init(&sim->outbox);
 	for (unsigned w = 0; w < SIM_WORKERS; w++) {
@@ -149,6 +103,7 @@ void sim_world_free(struct sim *sim)
 			free(sim->streams[s].shards[i].records);
 	free(sim->puts);
 	free(sim->noise);
+	sim_vfs_unregister();
 	sim_disk_free(sim->disk);
 }
 
@@ -158,35 +113,126 @@ static void on_poisoned(void *arg, const char *why)
 {
 	struct sim *sim = arg;
 	sim->poisoned = true;
+	sim_say(sim, "poisoned: %s", why);
 	if (!sim->faults && !sim_disk_dead(sim->disk))
 		sim_fail(sim, "poisoned without a fault: %s", why);
 }
 
 static bool gave_up(struct sim *sim, const char *what, enum status status, char *why)
 {
-	if (!sim_disk_dead(sim->disk))
+	sim_say(sim, "start ends: %s: %s (%s)", what, status_name(status), why ? why : "no reason");
+	if (!sim_disk_dead(sim->disk) && !sim->faults)
 		sim_fail(sim, "%s: %s (%s)", what, status_name(status), why ? why : "no reason");
 	free(why);
 	return false;
 }
 
-static bool recover(struct sim *sim)
+static void on_name(void *arg, const char *name) { (void)arg, (void)name; }
+
+/* As the server: a stream that is CREATING is opened by the control thread, one that is DELETING may have no directory any more. */
+static bool wants_recovery(struct sim *sim, const struct stream_info *stream)
 {
-	for (unsigned s = 0; s < SIM_STREAMS; s++) {
+	char path[64];
+	if (stream->status == STREAM_CREATING)
+		return false;
+	snprintf(path, sizeof(path), DATA_DIR "/streams/%llu", (unsigned long long)stream->id);
+	int error = sim->io->list(sim->io, path, on_name, NULL);
+	if (error == -ENOENT && stream->status != STREAM_DELETING)
+		sim_fail(sim, "start: stream %llu has lost its directory", (unsigned long long)stream->id);
+	return error != -ENOENT;
+}
+
+static bool recover_streams(struct sim *sim)
+{
+	struct catalogue *snapshot = control_snapshot(sim->control);
+	bool done = true;
+	sim->version = 0; /* a new process counts anew */
+	sim_snapshot_seen(sim, snapshot);
+	for (uint32_t i = 0; i < snapshot->n_streams && done && !sim->failed; i++) {
+		const struct stream_info *stream = &snapshot->streams[i];
 		char *why = NULL;
-		enum status status = store_recover(sim->store, &sim->infos[s], &why);
-		if (status)
-			return gave_up(sim, "store_recover", status, why);
-		free(why);
+		if (!wants_recovery(sim, stream))
+			continue;
+		enum status status = store_recover(sim->store, stream, &why);
+		/* A deletion that was cut short leaves any of its files. */
+		if (status && (status != STATUS_CORRUPT || stream->status != STREAM_DELETING))
+			done = gave_up(sim, "store_recover", status, why);
+		else
+			free(why);
 	}
-	enum status status = store_start(sim->store);
+	catalogue_unref(snapshot);
+	return done && !sim->failed;
+}
+
+static bool open_catalogue(struct sim *sim)
+{
+	struct control_config config = {.io = sim->io,
+					.data_dir = DATA_DIR,
+					.limits = sim->limits,
+					.transition_ms = sim->transition_ms,
+					.retention_check_ms = sim->retains ? 2000 : 0,
+					.stepped = true,
+					.vfs = SIM_VFS};
+	char *why = NULL;
+	enum status status = control_open(&config, &sim->control, &why);
+	if (status) {
+		sim->control = NULL;
+		return gave_up(sim, "control_open", status, why);
+	}
+	free(why);
+	return true;
+}
+
+static bool open_store(struct sim *sim)
+{
+	struct store_config config = {
+		.io = sim->io,
+		.data_dir = DATA_DIR,
+		.limits = sim->limits,
+		.encode = message_encode,
+		.lanes = sim->n_lanes,
+		.segment_min = 64 << 10,
+		.segment_max = 256 << 10,
+		.free_floor = 1 << 20,
+		.on_poisoned = on_poisoned,
+		.arg = sim,
+	};
+	char *why = NULL;
+	enum status status = store_open(&config, &sim->store, &why);
+	if (status) {
+		sim->store = NULL;
+		return gave_up(sim, "store_open", status, why);
+	}
+	free(why);
+	if (!recover_streams(sim))
+		return false;
+	status = store_start(sim->store);
 	return status ? gave_up(sim, "store_start", status, NULL) : true;
 }
 
-static struct hub *open_hub(struct sim_worker *worker)
+static void on_snapshot_at_worker(void *arg, struct catalogue *snapshot)
+{
+	struct sim_worker *worker = arg;
+	struct catalogue *old = worker->catalogue;
+	sim_snapshot_seen(worker->sim, snapshot);
+	worker->catalogue = snapshot;
+	if (worker->hub)
+		hub_set_catalogue(worker->hub, snapshot, "us-east-1", "000000000000");
+	catalogue_unref(old);
+}
+
+static void on_snapshot_outside(void *arg, struct catalogue *snapshot)
+{
+	struct sim *sim = arg;
+	sim_snapshot_seen(sim, snapshot);
+	catalogue_unref(sim->catalogue);
+	sim->catalogue = snapshot;
+}
+
+static void open_hub(struct sim_worker *worker)
 {
 	struct sim *sim = worker->sim;
-	return hub_new(&(struct hub_config){
+	worker->hub = hub_new(&(struct hub_config){
 		.io = sim->io,
 		.store = sim->store,
 		.box = &worker->box,
@@ -201,34 +247,31 @@ static struct hub *open_hub(struct sim_worker *worker)
 	});
 }
 
+static bool start_control(struct sim *sim)
+{
+	struct catalogue_reader readers[SIM_WORKERS + 1];
+	for (unsigned w = 0; w < sim->n_workers; w++)
+		readers[w] = (struct catalogue_reader){
+			.box = &sim->workers[w].box, .on_snapshot = on_snapshot_at_worker, .arg = &sim->workers[w]};
+	readers[sim->n_workers] = (struct catalogue_reader){.box = &sim->box, .on_snapshot = on_snapshot_outside, .arg = sim};
+	sim->control_due_ns = 0;
+	enum status status = control_start(sim->control, sim->store, readers, sim->n_workers + 1);
+	return status ? gave_up(sim, "control_start", status, NULL) : true;
+}
+
 bool sim_world_open(struct sim *sim)
 {
 	sim->poisoned = sim->stopping = false;
-	char *why = NULL;
-	struct store_config config = {
-		.io = sim->io,
-		.data_dir = DATA_DIR,
-		.limits = sim->limits,
-		.encode = message_encode,
-		.lanes = sim->n_lanes,
-		.segment_min = 64 << 10,
-		.segment_max = 256 << 10,
-		.free_floor = 1 << 20,
-		.on_poisoned = on_poisoned,
-		.arg = sim,
-	};
-	enum status status = store_open(&config, &sim->store, &why);
-	if (status) {
-		sim->store = NULL;
-		return gave_up(sim, "store_open", status, why);
+	/* Whoever starts takes the clock as it is. */
+	if (io_wall_ms(sim->io) > sim_trust(sim)) {
+		sim->trust_ms = io_wall_ms(sim->io);
+		sim->trust_ns = io_mono_ns(sim->io);
 	}
-	free(why);
-	if (!recover(sim))
+	if (!open_catalogue(sim) || !open_store(sim))
 		return false;
 	for (unsigned w = 0; w < sim->n_workers; w++)
-		sim->workers[w].hub = open_hub(&sim->workers[w]);
-	sim_publish(sim);
-	return true;
+		open_hub(&sim->workers[w]);
+	return start_control(sim);
 }
 
 /* ---- End ---- */
@@ -253,27 +296,57 @@ static void run_boxes(struct sim *sim)
 	}
 }
 
+static void stop_control(struct sim *sim)
+{
+	control_stop(sim->control);
+	for (unsigned n = 0; control_turn(sim->control, &sim->control_due_ns); n++) {
+		if (n == 100000) {
+			sim_fail(sim, "stop: the control thread never ends");
+			return;
+		}
+		sim_step_any(sim);
+	}
+}
+
+static void close_hubs(struct sim *sim)
+{
+	for (unsigned w = 0; w < sim->n_workers; w++) {
+		struct sim_worker *worker = &sim->workers[w];
+		if (worker->hub)
+			hub_free(worker->hub);
+		worker->hub = NULL;
+		catalogue_unref(worker->catalogue);
+		worker->catalogue = NULL;
+	}
+	catalogue_unref(sim->catalogue);
+	sim->catalogue = NULL;
+}
+
 void sim_world_close(struct sim *sim)
 {
+	bool started = sim->store && sim->workers[0].hub;
 	sim->stopping = true;
 	for (unsigned w = 0; w < sim->n_workers; w++)
 		for (unsigned i = 0; i < SIM_CLIENTS; i++)
 			sim_client_stop(&sim->workers[w].clients[i]);
 	for (unsigned w = 0; w < SIM_WORKERS; w++)
 		outbox_flush(&sim->workers[w].outbox);
-	while (sim->store && sim->workers[0].hub && sim_step_any(sim))
+	outbox_flush(&sim->outbox);
+	while (started && !sim->failed && sim_step_any(sim))
 		;
+	if (started)
+		stop_control(sim);
+	if (sim->failed)
+		return;
 	if (sim->store)
 		store_stop(sim->store);
 	run_boxes(sim);
-	for (unsigned w = 0; w < sim->n_workers; w++) {
-		if (sim->workers[w].hub)
-			hub_free(sim->workers[w].hub);
-		sim->workers[w].hub = NULL;
-	}
-	if (sim->store)
-		store_free(sim->store);
+	close_hubs(sim);
+	store_free(sim->store);
+	control_free(sim->control);
 	sim->store = NULL;
-	if (sim->puts_out + sim->reads_out + sim->admins_out)
-		sim_fail(sim, "stop: %u puts, %u reads, %u admins are never answered", sim->puts_out, sim->reads_out, sim->admins_out);
+	sim->control = NULL;
+	if (sim->puts_out + sim->reads_out + sim->admins_out + sim->changes_out)
+		sim_fail(sim, "stop: %u puts, %u reads, %u admins, %u changes are never answered", sim->puts_out, sim->reads_out,
+			 sim->admins_out, sim->changes_out);
 }
