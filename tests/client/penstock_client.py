@@ -53,17 +53,23 @@ def patient(ask, good, seconds=30):
 class Server:
     """penstock as a child process on a free port of loopback. It is ended by its process id, never by name."""
 
-    def __init__(self, *options, data_dir=None, log_level="warn", listen="127.0.0.1:0", own_session=False):
+    def __init__(self, *options, data_dir=None, log_level="warn", listen="127.0.0.1:0", own_session=False, log_file=None, env=None):
+        """log_file: where what it says goes, else to stderr. env: on top of the environment."""
         self._temporary = None
         if data_dir is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="penstock-test-")
             data_dir = self._temporary.name
         self.data_dir = str(data_dir)
+        said = open(log_file, "w") if log_file else None
         self.process = subprocess.Popen(
             [BINARY, "--listen", listen, "--data-dir", self.data_dir, "--print-ready", "--log-level", log_level, *options],
             stdout=subprocess.PIPE,
+            stderr=said,
             start_new_session=own_session,
+            env=dict(os.environ, **env) if env else None,
         )
+        if said:
+            said.close()
         line = self.process.stdout.readline().decode()
         if not line.startswith("listening "):
             raise RuntimeError(f"penstock did not start: exit status {self.process.wait()}")
@@ -95,6 +101,10 @@ class Server:
                 self.kill()
             else:
                 self.stop()
+
+    def cpu_s(self):
+        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def rss_bytes(self):
         for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():

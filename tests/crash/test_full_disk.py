@@ -1,0 +1,286 @@
+"""A small disk that fills and empties: a real tmpfs, with a ballast file that comes and goes, and the real server on it.
+
+- the disk itself is full (32 MiB; the server is told of more free space than there is, so that nothing but ENOSPC stops it): puts fill it
+- its floor is reached (256 MiB; the server stops taking puts while there is less than 128 MiB free)
+
+While full: a put answers 500 InternalFailure, which every SDK repeats; what is stored is read, polled and pushed; a subscription lives on.
+After the ballast is gone: the first put is acknowledged within a second. The same after kill -9 and a start on the full disk. At the end
+every acknowledged record is there, once, and was pushed. (After a clean stop, a disk without one free byte refuses the start, and the
+message says that.)
+
+The tmpfs is mounted in a mount namespace of the test's own (unshare), which a user may make too; where that is not allowed the disk is
+tests/crash/fault.c, which refuses whatever takes space. Which of them it was is printed.
+"""
+
+import base64
+import contextlib
+import http.client
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from damage import essence, memory_dir, shard_id, start
+from fault import compile_shim, environment
+from penstock_client import ApiError, Client, Subscription, data_of
+
+MIB = 1 << 20
+SEED = int(os.environ.get("PENSTOCK_SEED", str(random.randrange(1 << 32))))
+INNER = "PENSTOCK_FULL_DISK_INNER"
+STREAM = "s"
+
+
+# ---- Disks ----
+
+class Tmpfs:
+    """A disk of so many MiB; a ballast file fills it up to `left`."""
+
+    name = "tmpfs"
+
+    def __init__(self, folder, size_mib):
+        self.path, self.ballast, self.env = folder, os.path.join(folder, "ballast"), {}
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "penstock-test", folder], check=True)
+
+    def fill(self, left):
+        with open(self.ballast, "ab") as file:
+            while (free := os.statvfs(self.path).f_bavail * os.statvfs(self.path).f_frsize) > left:
+                with contextlib.suppress(OSError):  # the server, which writes zeros ahead, was faster
+                    os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), free - left)
+
+    def fill_for_start(self):
+        self.fill(0)
+
+    def empty(self):
+        os.unlink(self.ballast)
+
+    def close(self):
+        subprocess.run(["umount", "--lazy", self.path], check=True)
+
+
+class Shim:
+    """fault.c: full while a file is there."""
+
+    name = "fault.c"
+
+    def __init__(self, folder, shim):
+        self.path, self.ballast = folder, folder + ".full"
+        self.env = environment(shim, folder, full=self.ballast)
+
+    def fill(self, left):
+        open(self.ballast, "w").close()
+
+    def fill_for_start(self):
+        self.empty()  # it refuses a block that a real disk has just been given back
+
+    def empty(self):
+        os.unlink(self.ballast)
+
+    def close(self):
+        pass
+
+
+# ---- Who looks on ----
+
+class Watcher(threading.Thread):
+    """A pushed consumer that must never be cut off while the server lives."""
+
+    def __init__(self, port, consumer, seen=(), **position):
+        super().__init__(daemon=True)
+        self.seen, self.error = list(seen), None
+        self.subscription = Subscription(port, consumer, shard_id(0), **position)
+
+    def run(self):
+        try:
+            for event in self.subscription:
+                self.seen += [(r["SequenceNumber"], data_of(r)) for r in event["Records"]]
+        except (Subscription.StreamException, http.client.HTTPException, OSError) as error:
+            self.error = error
+
+    def wait_for(self, number):
+        end = time.monotonic() + 10
+        while not self.seen or self.seen[-1][0] != number:
+            assert not self.error and time.monotonic() < end, f"what is stored is not pushed: {self.error}"
+            time.sleep(0.005)
+
+
+class Used:
+    """A server on a disk, and what it acknowledged."""
+
+    def __init__(self, disk, env, rng):
+        self.disk, self.env, self.rng = disk, dict(disk.env, **env), rng
+        self.data_dir, self.log_file = os.path.join(disk.path, "data"), disk.path + ".said"
+        self.acknowledged, self.refused, self.resumed, self.full_times = [], 0, [], 0
+        self.start()
+        arn = self.client.make_stream(STREAM)
+        self.consumer, self.late = self.client.register(arn, "app"), self.client.register(arn, "late")
+        self.watch(Type="TRIM_HORIZON")
+
+    def start(self):
+        self.server = start(self.data_dir, self.log_file, env=self.env)
+        self.client = Client(self.server.port)
+
+    def watch(self, **position):
+        self.watcher = Watcher(self.server.port, self.consumer, **position)
+        self.watcher.start()
+
+    def put(self, size):
+        """True: acknowledged. A refusal must be what an SDK repeats."""
+        data = self.rng.randbytes(size)
+        try:
+            answer = self.client.call("PutRecord", StreamName=STREAM, PartitionKey="k", Data=base64.b64encode(data).decode())
+        except ApiError as error:
+            assert (error.status, error.type) == (500, "InternalFailure"), error
+            self.refused += 1
+            return False
+        self.acknowledged.append((answer["SequenceNumber"], data))
+        return True
+
+    def put_until_full(self, size, most=400):
+        for _ in range(most):
+            if not self.put(size):
+                return
+        raise AssertionError(f"{most} puts of {size} bytes did not fill it")
+
+    def check_full(self):
+        """Puts go on being refused, PutRecords too; all else is served."""
+        assert not self.put(200_000)
+        record = {"Data": base64.b64encode(bytes(200_000)).decode(), "PartitionKey": "k"}
+        answer = self.client.call("PutRecords", StreamName=STREAM, Records=[record, record])
+        assert answer["FailedRecordCount"] == 2 and {r["ErrorCode"] for r in answer["Records"]} == {"InternalFailure"}
+        self.check_log()
+        self.watcher.wait_for(self.acknowledged[-1][0])
+        late = Watcher(self.server.port, self.late, Type="TRIM_HORIZON")
+        late.start()
+        late.wait_for(self.acknowledged[-1][0])
+        late.subscription.close()
+        late.join()
+        assert late.seen == self.acknowledged
+        self.full_times += 1
+
+    def check_log(self):
+        log = [(number, data) for number, _, data, _ in map(essence, self.client.read_all(STREAM, shard_id(0)))]
+        assert log == self.acknowledged, f"{len(log)} records are stored, {len(self.acknowledged)} were acknowledged"
+
+    def resume(self):
+        """The ballast goes; until a put is taken, in seconds."""
+        self.disk.empty()
+        begin = time.monotonic()
+        while not self.put(1000):
+            assert time.monotonic() < begin + 1, "puts did not resume within 1 s"
+            time.sleep(0.002)
+        self.resumed.append(time.monotonic() - begin)
+        self.watcher.wait_for(self.acknowledged[-1][0])
+
+    def kill_and_start(self, fill=False):
+        """On the disk as it is, or filled to the last byte."""
+        self.server.kill()
+        if fill:
+            self.disk.fill_for_start()
+        self.watcher.join()
+        seen = self.watcher.seen
+        assert seen == self.acknowledged, "what was pushed is not what was acknowledged"
+        self.start()
+        if fill:
+            self.disk.fill(0)
+        self.watch(seen=seen, Type="AFTER_SEQUENCE_NUMBER", SequenceNumber=seen[-1][0])
+
+
+# ---- The two ways of being full ----
+
+def use(disk, what, left, env, rng):
+    """Full and empty, twice; then killed while full, started while full, and emptied; then a start on the emptied disk."""
+    used = Used(disk, env, rng)
+    for _ in range(2):
+        disk.fill(left)
+        used.put_until_full(200_000)
+        used.check_full()
+        used.resume()
+    disk.fill(left)
+    used.put_until_full(200_000)
+    used.watcher.wait_for(used.acknowledged[-1][0])
+    used.kill_and_start(fill=True)
+    used.check_full()
+    used.resume()
+    used.kill_and_start()
+    used.check_log()
+    assert used.put(1000)
+    used.watcher.wait_for(used.acknowledged[-1][0])
+    used.server.stop()
+    left_no_room(used)
+    times = ", ".join(f"{seconds * 1000:.0f}" for seconds in used.resumed)
+    print(f"full disk ({what}, {disk.name}): full {used.full_times} times, {used.refused} puts refused with 500, {len(used.acknowledged)} "
+          f"acknowledged, 0 lost; puts resumed {times} ms after there was room")
+
+
+def left_no_room(used):
+    """A clean stop removes SQLite's index of the WAL, and not a byte is left for the next: the start says so, and goes well with room."""
+    if used.disk.name != "tmpfs":
+        return
+    used.disk.fill(0)
+    with pytest.raises(RuntimeError, match="exit status 1"):
+        used.start()
+    with open(used.log_file) as said:
+        assert f"{used.data_dir}/catalogue.db: disk I/O error; check that the disk has room" in said.read()
+    used.disk.empty()
+    used.start()
+    used.check_log()
+    used.server.stop()
+
+
+def mounted():
+    """Are we where a tmpfs may be mounted and nobody else sees it?"""
+    return os.environ.get(INNER) == "1"
+
+
+def can_mount():
+    probe = 'mount -t tmpfs -o size=1m penstock-test "$0"'
+    with memory_dir() as folder:
+        return subprocess.run(["unshare", "-rm", "sh", "-c", probe, folder], capture_output=True).returncode == 0
+
+
+@contextlib.contextmanager
+def small_disk(size_mib):
+    """(disk, shim)"""
+    with memory_dir() as folder:
+        path, shim = os.path.join(folder, "disk"), compile_shim(folder)
+        os.mkdir(path)
+        disk = Tmpfs(path, size_mib) if mounted() else Shim(path, shim)
+        try:
+            yield disk, shim
+        finally:
+            disk.close()
+
+
+def enclosed(test):
+    """Runs one test of this file in a mount namespace of its own. False: that is not allowed here."""
+    if mounted() or not can_mount():
+        return False
+    command = ["unshare", "-rm", sys.executable, "-m", "pytest", "-q", "-s", f"{__file__}::{test}"]
+    done = subprocess.run(command, env=dict(os.environ, **{INNER: "1"}), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    print("\n".join(line for line in done.stdout.splitlines() if line.startswith(("full disk", "PENSTOCK_SEED"))))
+    return True
+
+
+def test_no_space_left():
+    """ENOSPC itself."""
+    if enclosed("test_no_space_left"):
+        return
+    print(f"PENSTOCK_SEED={SEED}")
+    with small_disk(32) as (disk, shim):
+        env = environment(shim, disk.path, free=1 << 40) if mounted() else {}
+        use(disk, "no space left", 3 * MIB, env, random.Random(SEED))
+
+
+def test_floor():
+    """The server's own reserve: max(128 MiB, 1 %)."""
+    if enclosed("test_floor"):
+        return
+    if not mounted():
+        pytest.skip("needs a real disk: no tmpfs can be mounted here")
+    with small_disk(256) as (disk, _):
+        use(disk, "floor", 132 * MIB, {}, random.Random(SEED))
