@@ -7,8 +7,8 @@
  *   that one write serves many streams of a connection; those whose budget has filled.
  * - hub_deadline: when the next of these is due. All three are kept in order, so that asking costs nothing that grows.
  *
- * No timer stands on the way of a record: these three are all there are. Owners may do anything from on_ready, also stop other
- * subscriptions, so each loop here looks at its list's head anew. */
+ * No timer stands on the way of a record: these three are all there are, unless a delivery profile asks for delays (tail_delay.c). Owners
+ * may do anything from on_ready, also stop other subscriptions, so each loop here looks at its list's head anew. */
 #include "fanout/hub.h"
 
 #include <assert.h>
@@ -23,7 +23,12 @@ static void on_notice(struct listener *listener)
 {
 	struct hub *hub = container_of(listener, struct hub, listener);
 	struct notice notice;
+	uint64_t now = io_mono_ns(hub->config.io);
 	while (listener_take(listener, &notice)) {
+		if (notice.durable_ns) /* a lane may add to what is taken here */
+			metric_observe(METRIC_TIME_notice, notice.durable_ns < now ? now - notice.durable_ns : 0);
+		if (notice.n_batches && !hub->taken_ns)
+			hub->taken_ns = now;
 		tail_notice(hub, &notice);
 		notice_fini(&notice);
 	}
@@ -34,7 +39,7 @@ static void on_notice(struct listener *listener)
 static void lists_init(struct hub *hub)
 {
 	struct list *lists[] = {&hub->all,  &hub->joining, &hub->ready, &hub->reading, &hub->read_waiting, &hub->closing, &hub->quiet,
-				&hub->life, &hub->rings,   &hub->ended, &hub->holders, &hub->allowances,   &hub->kept};
+				&hub->life, &hub->rings,   &hub->ended, &hub->holders, &hub->allowances,   &hub->kept,    &hub->delayed};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
 	for (size_t i = 0; i < WHEEL_SLOTS; i++)
@@ -65,6 +70,7 @@ struct hub *hub_new(const struct hub_config *config)
 	hub->config = *config;
 	defaults(&hub->config);
 	lists_init(hub);
+	hub->delayed_ns = UINT64_MAX;
 	listener_init(&hub->listener, config->box, on_notice);
 	hub->holder = (struct lease_holder){.box = config->box, .on_lease_end = on_lease_end, .on_lease_probe = on_lease_probe};
 	hub->initial = message_initial();
@@ -89,7 +95,7 @@ void hub_free(struct hub *hub)
 		return;
 	assert(list_empty(&hub->all) && list_empty(&hub->quiet) && list_empty(&hub->life) && list_empty(&hub->holders));
 	assert(list_empty(&hub->rings) && list_empty(&hub->ended) && hub->rings_bytes == 0 && hub->held == 0);
-	assert(list_empty(&hub->kept) && hub->kept_bytes == 0);
+	assert(list_empty(&hub->kept) && hub->kept_bytes == 0 && list_empty(&hub->delayed));
 	assert(hub->n_budget == 0 && hub->reads == 0 && hub->joins == 0);
 	for (size_t i = 0; i < HUB_BUCKETS; i++)
 		assert(!hub->tails[i] && !hub->subs[i]);
@@ -143,7 +149,8 @@ uint64_t hub_deadline(struct hub *hub)
 	count_pushed(hub);
 	uint64_t life = first_life(hub), quiet = first_quiet(hub), budget = budget_deadline(hub);
 	uint64_t first = life < quiet ? life : quiet;
-	return first < budget ? first : budget;
+	first = first < budget ? first : budget;
+	return first < hub->delayed_ns ? first : hub->delayed_ns;
 }
 
 static void beat(struct hub *hub, uint64_t now_ns)
@@ -163,7 +170,15 @@ void hub_tick(struct hub *hub, uint64_t now_ns)
 		sub_finish(container_of(hub->life.next, struct subscription, life_link));
 	beat(hub, now_ns);
 	budget_tick(hub, now_ns);
+	tail_delay_tick(hub, now_ns);
 	count_pushed(hub);
+}
+
+uint64_t hub_taken_ns(struct hub *hub)
+{
+	uint64_t taken_ns = hub->pushed.records ? hub->taken_ns : 0;
+	hub->taken_ns = 0;
+	return taken_ns;
 }
 
 /* ---- Look-up ---- */

@@ -3,7 +3,8 @@
  *   hub.c         life of a hub, turns, timers, look-up        tail.c        shards: ring, idle subscriptions, notices
  *   sub.c         life of a subscription, the checked table    lease.c       what lanes say of leases
  *   sub_pull.c    avail, take                                  sub_read.c    catch-up from the log
- *   sub_budget.c  waiting for the push budget                  sub_hold.c    what slow readers may pin */
+ *   sub_budget.c  waiting for the push budget                  sub_hold.c    what slow readers may pin
+ *   profile.c, tail_delay.c   delivery profiles */
 #ifndef FANOUT_HUB_H
 #define FANOUT_HUB_H
 
@@ -40,6 +41,9 @@ struct hub {
 	struct list ended; /* tails at the end of their shard whose children are not published yet */
 	size_t rings_bytes;
 
+	struct list delayed; /* struct delay: tails with something that is durable and not shown yet */
+	uint64_t delayed_ns; /* no sooner is the first of it due; UINT64_MAX: there is none */
+
 	struct list holders; /* hold_link */
 	size_t held;
 
@@ -49,6 +53,8 @@ struct hub {
 
 	struct list allowances; /* budgets of subscriptions that ended a moment ago */
 	unsigned n_allowances;
+
+	uint64_t taken_ns; /* see hub_taken_ns */
 
 	/* counted here and added to the metrics once per turn: an event must not cost shared cache lines */
 	struct {

@@ -49,10 +49,14 @@ static uint32_t message_at(const struct batch *batch, uint64_t next, uint32_t hi
 	return low;
 }
 
-/* The shared event that holds index `next`; NULL: neither in the ring nor among what was read. */
+/* The shared event that holds index `next`; NULL: it is not to be shown yet, or neither in the ring nor among what was read. */
 static struct message *find(const struct subscription *sub, struct place *place, uint64_t next)
 {
-	struct batch *batch = sub->tail ? tail_batch(sub->tail, next, &place->ring_at) : NULL;
+	const struct tail *tail = sub->tail;
+	place->batch = NULL;
+	if (tail && next > tail->shown_end)
+		return NULL;
+	struct batch *batch = tail ? tail_batch(tail, next, &place->ring_at) : NULL;
 	if (!batch)
 		batch = read_batch(sub, next, &place->pending_at);
 	place->batch = batch;
@@ -139,8 +143,9 @@ static bool rest(struct subscription *sub)
 static bool load_at_tip(struct subscription *sub)
 {
 	struct tail *tail = sub->tail;
-	struct message *final = tail->closed ? tail_final(sub->hub, tail) : NULL;
-	if (final || (tail->closed && tail_childless(sub->hub, tail))) {
+	bool over = tail->closed && sub->next > tail->durable_end;
+	struct message *final = over ? tail_final(sub->hub, tail) : NULL;
+	if (final || (over && tail_childless(sub->hub, tail))) {
 		sub_close(sub, final ? message_ref(final) : NULL);
 		return load_closing(sub);
 	}
@@ -168,7 +173,7 @@ static bool load(struct subscription *sub, uint64_t now)
 	struct place place = place_of(sub);
 	struct message *event = find(sub, &place, sub->next);
 	bool resumed = sub->offset > 0;
-	if (!event && sub->next <= sub->tail->durable_end && (resumed || sub->events > 0) && read_kept(sub)) {
+	if (!event && sub->next <= sub->tail->shown_end && (resumed || sub->events > 0) && read_kept(sub)) {
 		place = place_of(sub);
 		event = find(sub, &place, sub->next);
 	}
@@ -178,7 +183,7 @@ static bool load(struct subscription *sub, uint64_t now)
 		return load_event(sub, &place, event);
 	}
 	if (!resumed) {
-		if (sub->next > sub->tail->durable_end)
+		if (sub->next > sub->tail->shown_end)
 			return load_at_tip(sub);
 		if (sub->events == 0)
 			return load_empty(sub);

@@ -72,6 +72,7 @@ void tail_put(struct hub *hub, struct tail *tail)
 		pop_oldest(hub, tail);
 	read_forget(tail);
 	free(tail->ring);
+	tail_delay_free(tail);
 	message_unref(tail->empty);
 	message_unref(tail->final);
 	list_remove(&tail->ended_link);
@@ -167,13 +168,21 @@ struct batch *tail_batch(const struct tail *tail, uint64_t next, uint64_t *at)
 
 /* ---- News ---- */
 
+static bool show(struct hub *hub, struct tail *tail, uint64_t end, int64_t arrival_ms)
+{
+	if (hub->config.profile)
+		return tail_delay(hub, tail, end, arrival_ms);
+	tail->shown_end = end;
+	return true;
+}
+
 bool tail_raise(struct hub *hub, struct tail *tail, uint64_t durable_end, int64_t durable_end_ms, bool closed)
 {
 	bool news = false;
 	if (durable_end > tail->durable_end) {
 		tail->durable_end = durable_end;
 		tail->durable_end_ms = durable_end_ms;
-		news = true;
+		news = show(hub, tail, durable_end, durable_end_ms);
 	}
 	if (closed && !tail->closed) {
 		tail->closed = true;
@@ -202,6 +211,7 @@ void tail_notice(struct hub *hub, const struct notice *notice)
 		return;
 	uint64_t durable_end = notice->durable_end;
 	int64_t durable_end_ms = notice->durable_end_ms;
+	bool news = false;
 	for (uint32_t i = 0; i < notice->n_batches; i++) {
 		struct batch *batch = notice->batches[i];
 		uint64_t newest = tail->ring_begin == tail->ring_end ? 0 : entry_at(tail, tail->ring_end - 1)->last;
@@ -211,9 +221,12 @@ void tail_notice(struct hub *hub, const struct notice *notice)
 		}
 		if (batch->messages && batch->first > newest)
 			push(hub, tail, batch);
+		if (hub->config.profile) /* each batch has its own delay */
+			news |= tail_raise(hub, tail, batch_last(batch), batch->arrival_ms, false);
 	}
 	tail->users++;
-	if (tail_raise(hub, tail, durable_end, durable_end_ms, notice->closed))
+	news |= tail_raise(hub, tail, durable_end, durable_end_ms, notice->closed);
+	if (news)
 		tail_wake(tail);
 	tail_put(hub, tail);
 }

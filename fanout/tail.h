@@ -3,6 +3,7 @@
  *   ring, numbered for ever:  ring_begin ........ ring_end-1     entry n lies at ring[n & (ring_cap - 1)]
  *   batches, by index:        | 40-47 | 48 |  (gap)  | 60-61 |   rising; a gap is where a notice came without its batch
  *   durable_end:                                         61      never below the newest batch's last
+ *   shown_end:                                           61      what can be pulled: durable_end, but under a delivery profile
  *
  * A cursor that the ring does not hold reads the log: a lost, late or doubled notice can only cost time. */
 #ifndef FANOUT_TAIL_H
@@ -30,7 +31,10 @@ struct tail {
 
 	uint64_t durable_end;
 	int64_t durable_end_ms;
+	uint64_t shown_end; /* <= durable_end */
 	bool closed;
+
+	struct delay *delays; /* tail_delay.c; NULL until a profile delays something */
 
 	struct ring_entry *ring;
 	uint32_t ring_cap; /* 0 or a power of two */
@@ -51,6 +55,13 @@ size_t batch_bytes(const struct batch *batch); /* memory of its frames and event
 
 /* What a lane, a join or a read said. True: there is news for those who are idle, and tail_wake must follow. */
 bool tail_raise(struct hub *hub, struct tail *tail, uint64_t durable_end, int64_t durable_end_ms, bool closed);
+/* ---- tail_delay.c: only under a profile ---- */
+
+/* The shard is durable up to `end`, whose record arrived at arrival_ms: when can it be pulled? True: now. */
+bool tail_delay(struct hub *hub, struct tail *tail, uint64_t end, int64_t arrival_ms);
+void tail_delay_tick(struct hub *hub, uint64_t now_ns); /* shows what is due, and wakes */
+void tail_delay_free(struct tail *tail);
+
 /* The idle become READY. Their owners may do anything to any subscription meanwhile: hold a use of the tail. */
 void tail_wake(struct tail *tail);
 void tail_notice(struct hub *hub, const struct notice *notice);

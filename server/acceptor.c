@@ -4,7 +4,7 @@
  *
  * Happy path:
  * - acceptor_open binds early, so that a port in use is said before anything is recovered; acceptor_listen opens the door last
- * - a readable listening socket is emptied, some at a time so that a signal is never kept waiting
+ * - a readable listening socket is emptied, some at a time, with a breath between, so that a signal is never kept waiting, nor anybody else
  * - each connection is counted by worker_adopt at once, so that a burst is spread too
  *
  * Failure modes:
@@ -32,8 +32,9 @@
 #include "penstock/slog.h"
 #include "server/worker.h"
 
-#define BACKLOG 1024
-#define ACCEPTS_PER_TURN 64
+#define BACKLOG 4096 /* as much as Linux allows by itself: in a storm they wait here, and not for the second that a lost SYN takes */
+#define ACCEPTS_PER_TURN 16
+#define BREATH_NS UINT64_C(1000000) /* after so many: a storm of connections takes at most a tenth of a processor */
 #define PAUSE_NS UINT64_C(100000000)
 
 /* ---- Open ---- */
@@ -191,6 +192,7 @@ static void accept_some(struct acceptor *acceptor)
 		}
 		/* Else that connection failed before it was accepted. */
 	}
+	acceptor->paused_until_ns = io_mono_ns(acceptor->server->io) + BREATH_NS;
 }
 
 /* How long poll may wait, and whether the listening socket is among what it waits for. */

@@ -1,11 +1,12 @@
-/* admin.c: /healthz, /metrics, /state.
+/* admin.c: /healthz, /metrics, /state; /faults is fault_page.c's.
  *
  * Threads: a page is answered on its request's worker. /state goes round: its mail visits every other worker, each of which adds its own
  * subscriptions on its own thread, and comes home to be answered. Nobody else may touch the document meanwhile, so it needs no lock.
  *
  * - /healthz: 200 as soon as the worker turns; for POST too, which protocol checkers use;
  * - /metrics: Prometheus text of the process's counters;
- * - /state: the limits (0: lifted), streams with their shards and consumers, and every subscription with what it waits for, in words.
+ * - /state: the limits (0: lifted), profile and faults, streams with their shards and consumers, and every subscription with what it waits
+ * for, in words.
  *
  * Fails: /state during shutdown is refused, and a round under way is cut short: a worker that has stopped reads no mail. A client that
  * leaves meanwhile: the round is finished, and its answer falls away. */
@@ -16,6 +17,7 @@
 
 #include "penstock/fanout.h"
 #include "penstock/metrics.h"
+#include "server/fault.h"
 #include "server/worker.h"
 
 #define JSON_TYPE "application/json"
@@ -181,9 +183,10 @@ static void answer_state(struct request *request)
 	call->mail.run = on_state;
 	call->at = worker;
 	call->subscriptions = json_array();
-	call->root = json_pack("{s:s, s:I, s:i, s:o, s:o, s:o}", "version", PENSTOCK_VERSION, "uptime_ms",
+	call->root = json_pack("{s:s, s:I, s:i, s:o, s:s, s:o, s:o, s:o}", "version", PENSTOCK_VERSION, "uptime_ms",
 			       (json_int_t)((worker_now_ns(worker) - server->started_ns) / 1000000), "workers", (int)server->n_workers,
-			       "limits", limits_of(&server->options->limits), "streams", streams_of(worker->catalogue), "subscriptions",
+			       "limits", limits_of(&server->options->limits), "profile", server->profile ? server->profile->name : "none",
+			       "faults", fault_json(fault_rules_now(worker)), "streams", streams_of(worker->catalogue), "subscriptions",
 			       call->subscriptions);
 	state_visit(call);
 }
@@ -213,6 +216,8 @@ static bool is_healthz(const struct request *request, bool get)
 
 bool admin_request(struct request *request)
 {
+	if (fault_page(request))
+		return true;
 	bool get = str_equal(request->method, STR("GET"));
 	void (*page)(struct request *) = NULL;
 	if (is_healthz(request, get))

@@ -1,4 +1,4 @@
-/* admin.h: /healthz, /metrics and /state: plain pages for people and probes, beside the API on the same port. Nothing secret is in them. */
+/* admin.h: /healthz, /metrics, /state and /faults: plain pages for people and probes, beside the API on the same port. Nothing secret is in them. */
 #ifndef PENSTOCK_ADMIN_H
 #define PENSTOCK_ADMIN_H
 

@@ -30,7 +30,8 @@ enum conn_phase { CONN_NEW, CONN_HANDSHAKE, CONN_DETECT, CONN_OPEN, CONN_LINGER 
 /* HTTP/1.1 or HTTP/2 over a connection. */
 struct protocol {
 	void (*begin)(struct conn *conn);                 /* makes the session */
-	void (*input)(struct conn *conn, const uint8_t *p, size_t n); /* takes all of it */
+	size_t (*input)(struct conn *conn, const uint8_t *p, size_t n); /* how much was used; the rest is kept in `held` */
+	void (*kept)(struct conn *conn);                  /* after that: is it read on, and does it wait for its turn? */
 	bool (*eof)(struct conn *conn);                   /* the peer sends no more; true: it still gets what is in work */
 	void (*fill)(struct conn *conn);                  /* once per turn while dirty: pull into the outq until OUTQ_HIGH */
 	bool (*busy)(const struct conn *conn);            /* a request or subscription is there: not idle */
@@ -58,6 +59,7 @@ struct conn {
 	struct worker *worker;
 	struct list link;        /* the worker's conns */
 	struct list dirty_link;  /* the worker's dirty; on no list when there is nothing to do */
+	struct list wait_link;   /* the worker's waiting; on no list when `held` has to wait for something else */
 	int fd;
 	struct peer *peer;       /* whose connection it is; NULL: not counted */
 	enum conn_phase phase;
@@ -67,6 +69,7 @@ struct conn {
 	bool reading;            /* the read event is set; false: a request is in work, or memory is short */
 	struct outq outq;
 	struct buf held;         /* read, and not yet taken by a protocol */
+	size_t held_at;          /* so much of it was taken */
 
 	bool dead;
 	bool want_fill;          /* something may be pulled */
@@ -101,6 +104,8 @@ uint64_t conn_body_came(const struct conn *conn, uint64_t since_ns, size_t n, ui
 void conn_dirty(struct conn *conn);            /* fill and flush at the end of this turn */
 void conn_set_reading(struct conn *conn, bool reading);
 void conn_read(struct conn *conn);             /* reads now what is there, and processes it */
+void conn_serve(struct conn *conn);            /* goes on with what is held */
+static inline size_t conn_held(const struct conn *conn) { return conn->held.n - conn->held_at; }
 bool conn_full(struct conn *conn);             /* at OUTQ_HIGH: pull no more; remembers it */
 void conn_count_answer(struct conn *conn, size_t n); /* so many bytes of an answer lie in the outq */
 void conn_fill(struct conn *conn);

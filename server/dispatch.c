@@ -3,7 +3,7 @@
  * Thread: the request's worker. Each request is answered exactly once: by a check here, or by the operation.
  *
  * - admin pages; CORS; method; content type and target; empty body; decoding; unknown operation; signature; binding and validation;
- * - then the operation, by its number.
+ * - then, if any are asked for, the faults that are met on purpose (fault.h); and the operation, by its number.
  *
  * Three forms of error, by how much of the protocol is known when it fails: XML-ish text without a content type (nothing is), `Output`
  * JSON (the legacy content type application/json), and the ordinary one in the request's own encoding. */
@@ -14,6 +14,7 @@
 #include "penstock/value.h"
 #include "server/admin.h"
 #include "server/auth.h"
+#include "server/fault.h"
 #include "server/ops.h"
 #include "server/request.h"
 #include "server/worker.h"
@@ -212,6 +213,8 @@ static bool bind_input(struct request *request, const struct call *call)
 	return false;
 }
 
+static void perform(struct request *request) { operations[request->operation->number](request); }
+
 static void dispatch_call(struct request *request, struct call *call)
 {
 	if (!decode(request, call))
@@ -224,8 +227,8 @@ static void dispatch_call(struct request *request, struct call *call)
 		return;
 	if (call->operation->number >= OP_COUNT)
 		request_fail(request, STATUS_INVALID_ARGUMENT, "%s is not there yet in penstock.", call->operation->name);
-	else if (bind_input(request, call))
-		operations[call->operation->number](request);
+	else if (bind_input(request, call) && !(request->worker->faults && fault_call(request, perform)))
+		perform(request);
 }
 
 void dispatch_request(struct request *request)

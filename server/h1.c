@@ -17,7 +17,9 @@
 
 #include "codec/http1.h"
 #include "server/conn.h"
+#include "server/peers.h"
 #include "server/request.h"
+#include "server/share.h"
 
 #define HELD_MAX (64u << 10) /* sent behind a running subscription; more is no client of ours */
 #define CHUNK_MAX (64u << 10)
@@ -41,8 +43,10 @@ static void h1_stream(struct request *request);
 static void h1_ready(struct request *request);
 static bool h1_probe(struct request *request);
 static const char *h1_blocked(struct request *request);
+static void h1_reset(struct request *request);
+static bool h1_local(struct request *request);
 
-static const struct transport_ops h1_transport = {h1_reply, h1_stream, h1_ready, h1_probe, h1_blocked};
+static const struct transport_ops h1_transport = {h1_reply, h1_stream, h1_ready, h1_probe, h1_blocked, h1_reset, h1_local};
 
 /* ---- What the parser tells us ---- */
 
@@ -213,6 +217,16 @@ static bool h1_probe(struct request *request)
 	return true;
 }
 
+/* Reaping the connection frees it. */
+static void h1_reset(struct request *request)
+{
+	struct h1 *h1 = request->stream;
+	request->in_work = false;
+	conn_close(h1->conn);
+}
+
+static bool h1_local(struct request *request) { return peers_local(((const struct h1 *)request->stream)->conn->fd); }
+
 static void end_stream(struct h1 *h1)
 {
 	if (h1->chunked)
@@ -256,14 +270,19 @@ static bool wants_input(const struct h1 *h1)
 	return (h1->state == H1_HEAD || h1->state == H1_BODY) && !h1->conn->dead && !h1->conn->closing;
 }
 
-/* One request after the other, until one stays in work, or enough answers wait for the socket. Returns how much was used. */
-static size_t feed(struct h1 *h1, const uint8_t *p, size_t n)
+static bool is_full(struct h1 *h1) { return h1->state == H1_HEAD && conn_full(h1->conn); }
+
+/* One request after the other, until one stays in work, enough answers wait for the socket, or it is others' turn. */
+static size_t h1_input(struct conn *conn, const uint8_t *p, size_t n)
 {
+	struct h1 *h1 = conn->session;
 	size_t at = 0;
-	while (at < n && wants_input(h1) && !(h1->state == H1_HEAD && conn_full(h1->conn))) {
+	bool again = false;
+	while (at < n && wants_input(h1) && !is_full(h1) && !(again && !share_more(conn->worker))) {
 		size_t used;
 		int rc = http1_feed(&h1->parser, p + at, n - at, &used);
 		at += used;
+		again = rc == HTTP1_DONE;
 		if (rc == HTTP1_DONE) {
 			dispatch(h1);
 		} else if (rc != HTTP1_MORE) {
@@ -275,19 +294,20 @@ static size_t feed(struct h1 *h1, const uint8_t *p, size_t n)
 	return at;
 }
 
-static void h1_input(struct conn *conn, const uint8_t *p, size_t n)
+static void h1_kept(struct conn *conn)
 {
 	struct h1 *h1 = conn->session;
-	size_t used = conn->held.n ? 0 : feed(h1, p, n);
-	if (h1->state == H1_REFUSED || conn->closing)
-		return;
-	buf_put(&conn->held, p + used, n - used);
 	if (h1->state == H1_STREAM) {
-		if (conn->held.n > HELD_MAX)
+		if (conn_held(conn) > HELD_MAX)
 			conn_close(conn);
-	} else if (conn->held.n || (h1->state == H1_BODY && !request_room())) {
-		conn_set_reading(conn, false); /* until there is an answer, or (looked at by the sweep) memory */
+		return;
 	}
+	if (conn_held(conn) || (h1->state == H1_BODY && !request_room()))
+		conn_set_reading(conn, false); /* until there is an answer, or (looked at by the sweep) memory */
+	if (conn_held(conn) && wants_input(h1) && !is_full(h1))
+		share_wait(conn, conn->held_at == 0);
+	else if (h1->state == H1_HEAD && !conn_held(conn) && wants_input(h1))
+		conn_set_reading(conn, true);
 }
 
 /* The client sends no more. It may still wait for the answer that is in work; but no client half-closes and then follows a stream. */
@@ -304,14 +324,8 @@ static void h1_fill(struct conn *conn)
 	struct h1 *h1 = conn->session;
 	if (h1->state == H1_STREAM)
 		pull_stream(h1);
-	if (conn->held.n && wants_input(h1)) {
-		struct buf held = conn->held;
-		conn->held = (struct buf){0};
-		h1_input(conn, held.p, held.n);
-		buf_free(&held);
-	}
-	if (h1->state == H1_HEAD && !conn->held.n && wants_input(h1))
-		conn_set_reading(conn, true);
+	if (!conn->dead && !conn->closing)
+		h1_kept(conn);
 }
 
 /* ---- Life, deadlines, shutdown ---- */
@@ -388,4 +402,5 @@ static void h1_stop(struct conn *conn)
 /* No last words: the cut inside a chunked body says it. */
 static void h1_abort(struct conn *conn) { (void)conn; }
 
-const struct protocol h1_protocol = {h1_begin, h1_input, h1_eof, h1_fill, h1_busy, h1_streaming, h1_sweep, h1_stop, h1_abort, h1_free};
+const struct protocol h1_protocol = {h1_begin,     h1_input, h1_kept, h1_eof,   h1_fill, h1_busy,
+				     h1_streaming, h1_sweep, h1_stop, h1_abort, h1_free};

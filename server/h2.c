@@ -10,8 +10,9 @@
  *   - subscription: nghttp2 asks for n bytes, sub_avail says how many there are, several events fill one DATA frame; send_data puts the
  *     frame's 9 bytes and references to the shared events into the outq. Nothing there: DEFERRED until on_ready. Outq full: PAUSE
  *
- * Failures: a head too large is 431, a body 413, one too slow 408; after such an early answer the stream is reset with NO_ERROR. A stream
- * that closes early detaches its request: a subscription's leave is posted in the same turn. */
+ * Failures: a head too large is 431, a body 413, one too slow 408, and 503 for one who asks on while megabytes wait for him and memory
+ * is short; after such an early answer the stream is reset with NO_ERROR. A stream that closes early detaches its request: a
+ * subscription's leave is posted in the same turn. */
 #include "server/h2.h"
 
 #include <assert.h>
@@ -19,14 +20,20 @@
 #include <stdlib.h>
 
 #include "penstock/metrics.h"
+#include "server/peers.h"
+#include "server/share.h"
 
 static void h2_reply(struct request *request, int http_status, const char *content_type, struct buf *body);
 static void h2_stream_begin(struct request *request);
 static void h2_ready(struct request *request);
 static bool h2_probe(struct request *request);
 static const char *h2_blocked(struct request *request);
+static void h2_reset(struct request *request);
+static bool h2_local(struct request *request);
 
-static const struct transport_ops h2_transport = {h2_reply, h2_stream_begin, h2_ready, h2_probe, h2_blocked};
+#define ANSWERS_SPARED (1u << 20) /* one client's answers that may wait although memory for them is short */
+
+static const struct transport_ops h2_transport = {h2_reply, h2_stream_begin, h2_ready, h2_probe, h2_blocked, h2_reset, h2_local};
 
 /* ---- Life ---- */
 
@@ -43,6 +50,7 @@ struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
 		stream->refused = 503;
 	list_append(&h2->streams, &stream->link);
 	h2->n_streams++;
+	h2->worked = true;
 	return stream;
 }
 
@@ -50,6 +58,7 @@ static void drop_answer(struct h2_stream *stream)
 {
 	metric_add(METRIC_answer_bytes, -(int64_t)stream->answer.n);
 	stream->h2->conn->worker->answer_bytes -= stream->answer.n;
+	stream->h2->answers -= stream->answer.n;
 	buf_free(&stream->answer);
 }
 
@@ -116,6 +125,9 @@ void h2_stream_refuse(struct h2_stream *stream, int http_status)
 	h2_reply(stream->request, http_status, NULL, &body);
 }
 
+/* Memory for answers is short, and this client has much of it: first it has to take what waits. */
+static bool has_enough(const struct h2 *h2) { return h2->answers > ANSWERS_SPARED && metric_get(METRIC_answer_bytes) > PRESSED_ANSWERS; }
+
 void h2_stream_head(struct h2_stream *stream)
 {
 	struct request *request = stream->request;
@@ -130,6 +142,8 @@ void h2_stream_head(struct h2_stream *stream)
 		stream->content_length = strtoull(length.p, NULL, 10); /* nghttp2 has checked that it is a number */
 	if (stream->content_length > BODY_MAX) {
 		h2_stream_refuse(stream, 413);
+	} else if (has_enough(stream->h2)) {
+		h2_stream_refuse(stream, 503);
 	} else if (stream->receiving && str_equal(expect, STR("100-continue"))) {
 		nghttp2_nv nv = {(uint8_t *)":status", (uint8_t *)"100", 7, 3, NGHTTP2_NV_FLAG_NONE};
 		nghttp2_submit_headers(stream->h2->session, NGHTTP2_FLAG_NONE, stream->id, NULL, &nv, 1, NULL);
@@ -165,6 +179,7 @@ void h2_stream_body(struct h2_stream *stream, const uint8_t *p, size_t n, bool l
 void h2_stream_whole(struct h2_stream *stream)
 {
 	stream->receiving = false;
+	stream->h2->worked = true;
 	if (stream->request)
 		request_dispatch(stream->request); /* may answer before it returns */
 }
@@ -228,6 +243,7 @@ static void h2_reply(struct request *request, int http_status, const char *conte
 		stream->since_ns = worker_now_ns(request->worker);
 		metric_add(METRIC_answer_bytes, (int64_t)stream->answer.n);
 		request->worker->answer_bytes += stream->answer.n;
+		stream->h2->answers += stream->answer.n;
 	}
 	buf_free(body);
 	end_request(stream, request_free);
@@ -300,11 +316,28 @@ static bool h2_probe(struct request *request)
 {
 	struct h2_stream *stream = request->stream;
 	struct conn *conn = stream->h2->conn;
+	while (conn_held(conn) && !list_empty(&conn->wait_link) && !conn->dead) { /* what was read and has to wait */
+		share_leave(conn);
+		conn_serve(conn);
+	}
 	conn_read(conn); /* RST_STREAM closes the stream, which detaches the request; its memory stays until the turn ends */
 	if (request->transport && conn->dead)
 		end_request(stream, request_detach);
 	return request->transport == NULL;
 }
+
+static void h2_reset(struct request *request)
+{
+	struct h2_stream *stream = request->stream;
+	struct h2 *h2 = stream->h2;
+	request->in_work = false;
+	h2->reset = true;
+	nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_INTERNAL_ERROR);
+	end_request(stream, request_free);
+	conn_dirty(h2->conn);
+}
+
+static bool h2_local(struct request *request) { return peers_local(((const struct h2_stream *)request->stream)->h2->conn->fd); }
 
 /* The frame's head and its bytes, both to the outq. */
 int h2_on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t n, nghttp2_data_source *source, void *arg)
@@ -326,6 +359,7 @@ int h2_on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_
 		conn_count_answer(conn, n);
 		metric_add(METRIC_answer_bytes, -(int64_t)n);
 		conn->worker->answer_bytes -= n;
+		stream->h2->answers -= n;
 		outq_take(&conn->outq, &stream->answer);
 	} else {
 		outq_copy(&conn->outq, stream->answer.p + stream->answer_at, n);

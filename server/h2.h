@@ -15,10 +15,13 @@ struct h2 {
 	unsigned n_streams;
 	unsigned n_streaming;   /* of them: with a subscription */
 	bool reset;             /* we have reset a stream: what is on its way to it is no error */
+	bool worked;            /* something that takes time was done since the last look at the clock (share_more) */
+	unsigned frames;        /* since then */
 	bool failed;            /* GOAWAY is queued, the connection ends: nghttp2 is not fed any more */
 	bool greeted;           /* preface and SETTINGS have come */
 	uint64_t head_ns;       /* a header block has begun and is not complete; else 0 */
 	struct h2_guard guard;
+	size_t answers;         /* bytes of whole answers that nghttp2 has not asked for */
 	struct ghosts *ghosts;  /* requests in work whose streams are gone */
 };
 

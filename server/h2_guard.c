@@ -41,15 +41,17 @@ void h2_guard_init(struct h2_guard *guard, uint64_t now_ns)
 
 static uint32_t be32(const uint8_t *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
 
+bool h2_guard_skip(struct h2_guard *guard, size_t n, size_t *at)
+{
+	size_t part = guard->left < n - *at ? guard->left : n - *at;
+	guard->left -= (uint32_t)part;
+	*at += part;
+	return *at < n;
+}
+
 bool h2_guard_next(struct h2_guard *guard, const uint8_t *p, size_t n, size_t *at, nghttp2_frame_hd *hd)
 {
 	while (*at < n) {
-		if (guard->left) {
-			size_t part = guard->left < n - *at ? guard->left : n - *at;
-			guard->left -= (uint32_t)part;
-			*at += part;
-			continue;
-		}
 		guard->head[guard->head_n++] = p[(*at)++];
 		if (guard->head_n < H2_HEAD)
 			continue;

@@ -23,7 +23,9 @@ struct h2_guard {
 };
 
 void h2_guard_init(struct h2_guard *guard, uint64_t now_ns);
-/* Goes on in p, from *at, until the head of a frame is whole: true, *hd says which, *at is behind it. False: p is at its end. */
+/* Goes on in p, from *at, to the end of the present frame. True: there is more, and a frame's head begins or goes on here. */
+bool h2_guard_skip(struct h2_guard *guard, size_t n, size_t *at);
+/* Then: goes on until the head is whole: true, *hd says what it is, *at is behind it. False: p is at its end. */
 bool h2_guard_next(struct h2_guard *guard, const uint8_t *p, size_t n, size_t *at, nghttp2_frame_hd *hd);
 /* Each of these: false when it is one too many; `why` says of what. */
 bool h2_guard_frame(struct h2_guard *guard, const nghttp2_frame_hd *hd);

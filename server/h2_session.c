@@ -17,12 +17,14 @@
 #include <stdlib.h>
 
 #include "server/h2.h"
+#include "server/share.h"
 
 #define STREAM_WINDOW (1 << 20)
 #define CONNECTION_WINDOW (16 << 20)
 #define MAX_STREAMS 1000                    /* a KCL worker holds a stream per shard on one connection */
 #define OUTQ_HARD (OUTQ_HIGH + (64u << 10)) /* acknowledgements that nobody reads stop here; then nghttp2's own cap ends the session */
 #define QUEUE_MAX (2 * MAX_STREAMS)         /* frames that wait to be sent: an answer's head and a window for each stream */
+#define FRAMES_UNASKED 16                   /* cheap frames between two looks at the clock */
 #define GHOSTS_MAX MAX_STREAMS              /* a client may leave as many requests in work behind as it may have */
 
 static pthread_once_t callbacks_once = PTHREAD_ONCE_INIT;
@@ -259,13 +261,24 @@ static bool feed(struct h2 *h2, const uint8_t *p, size_t n, int *error)
 	return used >= 0 && nghttp2_session_want_read(h2->session); /* once it is over it must not be fed */
 }
 
-/* nghttp2 gets what lies before a frame's head, then the frame is judged. Returns 0, or its error. */
-static int take_frames(struct h2 *h2, const uint8_t *p, size_t n)
+/* Between two frames: another one, or is it others' turn? Asked after each that took time, and after some of the others. */
+static bool is_others_turn(struct h2 *h2)
+{
+	if (h2->guard.head_n || (++h2->frames < FRAMES_UNASKED && !h2->worked))
+		return false;
+	h2->worked = false;
+	h2->frames = 0;
+	return !share_more(h2->conn->worker);
+}
+
+/* nghttp2 gets what lies before a frame's head, then the frame is judged. Returns 0, or its error; *used says how far it came. */
+static int take_frames(struct h2 *h2, const uint8_t *p, size_t n, size_t *used)
 {
 	size_t at = 0, fed = 0;
 	int error = 0;
 	nghttp2_frame_hd hd;
-	while (h2_guard_next(&h2->guard, p, n, &at, &hd)) {
+	*used = n;
+	while (h2_guard_skip(&h2->guard, n, &at) && !is_others_turn(h2) && h2_guard_next(&h2->guard, p, n, &at, &hd)) {
 		if (!h2_guard_frame(&h2->guard, &hd))
 			return NGHTTP2_ERR_FLOODED;
 		if (hd.type != NGHTTP2_DATA && hd.type != NGHTTP2_HEADERS)
@@ -277,20 +290,32 @@ static int take_frames(struct h2 *h2, const uint8_t *p, size_t n)
 		if (!check_closed(h2, &hd))
 			return h2->guard.why ? NGHTTP2_ERR_FLOODED : NGHTTP2_ERR_STREAM_CLOSED;
 	}
-	feed(h2, p + fed, n - fed, &error);
+	*used = at;
+	feed(h2, p + fed, at - fed, &error);
 	return error;
 }
 
-static void h2_input(struct conn *conn, const uint8_t *p, size_t n)
+static size_t h2_input(struct conn *conn, const uint8_t *p, size_t n)
 {
 	struct h2 *h2 = conn->session;
+	size_t used;
 	if (conn->dead || conn->closing || !nghttp2_session_want_read(h2->session))
-		return;
+		return n;
 	h2->guard.now_ns = worker_now_ns(conn->worker);
-	int error = take_frames(h2, p, n);
+	h2->worked = false;
+	h2->frames = 0;
+	int error = take_frames(h2, p, n, &used);
 	if (error)
 		fail(h2, error);
 	conn_dirty(conn); /* acknowledgements, windows, answers */
+	return used;
+}
+
+static void h2_kept(struct conn *conn)
+{
+	conn_set_reading(conn, !conn_held(conn));
+	if (conn_held(conn))
+		share_wait(conn, conn->held_at == 0);
 }
 
 static bool h2_eof(struct conn *conn)
@@ -385,4 +410,5 @@ static void h2_abort(struct conn *conn)
 	pull(h2);
 }
 
-const struct protocol h2_protocol = {h2_begin, h2_input, h2_eof, h2_fill, h2_busy, h2_streaming, h2_sweep, h2_stop, h2_abort, h2_free};
+const struct protocol h2_protocol = {h2_begin,     h2_input, h2_kept, h2_eof,   h2_fill, h2_busy,
+				     h2_streaming, h2_sweep, h2_stop, h2_abort, h2_free};

@@ -37,6 +37,7 @@
 #include "penstock/slog.h"
 #include "server/acceptor.h"
 #include "server/certificate.h"
+#include "server/fault.h"
 #include "server/keys.h"
 #include "server/options.h"
 #include "server/peers.h"
@@ -55,6 +56,7 @@ struct program {
 	struct options options;
 	struct acceptor acceptor;
 	struct server server;
+	struct profile profile;
 	struct io *slow; /* --test-sync-delay-us */
 	_Atomic bool poisoned;
 	bool store_started;
@@ -268,6 +270,8 @@ static enum status start_workers(struct program *program, char **why)
 		readers[i] = (struct catalogue_reader){
 			.box = &server->workers[i].box, .on_snapshot = worker_on_snapshot, .arg = &server->workers[i]};
 	}
+	if (fault_rules_any(&program->options.faults))
+		fault_set(server, &program->options.faults);
 	return control_start(server->control, server->store, readers, server->n_workers);
 }
 
@@ -278,6 +282,8 @@ static enum status start(struct program *program, char **why)
 	enum status status;
 
 	server->options = options;
+	(void)profile_find(options->profile, options->faults.seed, &program->profile); /* the option was checked */
+	server->profile = program->profile.name ? &program->profile : NULL;
 	server->rates = rates_new(&options->limits);
 	server->peers = peers_new(options->connections_per_address);
 	snprintf(server->region, sizeof(server->region), "%s", options->region);
@@ -328,6 +334,9 @@ static void say_started(const struct program *program)
 	     PENSTOCK_VERSION, nghttp2_version(0)->version_str, OpenSSL_version(OPENSSL_VERSION_STRING), event_get_version(),
 	     sqlite3_libversion(), program->acceptor.address, options->data_dir, options->workers, limits_in_words(&options->limits),
 	     signatures_in_words(options));
+	if (program->server.profile)
+		slog(SLOG_WARN, "profile_on", "profile=%s seed=%" PRIu64 " advice=\"deliveries are delayed on purpose\"",
+		     program->server.profile->name, program->server.profile->seed);
 	if (options->print_ready) {
 		printf("listening %s\n", program->acceptor.address);
 		fflush(stdout);

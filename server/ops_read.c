@@ -7,7 +7,8 @@
  *
  * - GetShardIterator: the checks of kinesis-behaviour 3.23 in their order, locate, seal;
  * - GetRecords: open the iterator, find its stream and shard, one limited store_read;
- * - on_read (reader): "Records" is encoded, since base64 of 10 MiB would hold a worker's other clients up;
+ * - on_read (reader): "Records" is encoded, since base64 of 10 MiB would hold a worker's other clients up; under a delivery profile what is
+ *   not to be seen yet is cut off first, and costs nothing of the shard's limits;
  * - on_records (worker): MillisBehindLatest, and either NextShardIterator or, behind the last record of a closed shard, ChildShards.
  *
  * The end form (no iterator, ChildShards) is given only when the snapshot has the children (R9): a lane seals a shard a moment before
@@ -133,6 +134,8 @@ struct records_call {
 	struct iterator iterator;
 	uint32_t limit;
 	struct store_read read;
+	const struct profile *profile; /* NULL: none */
+	struct io *io;
 
 	/* --- the reader's until on_records, then the worker's --- */
 	struct buf body;
@@ -225,9 +228,25 @@ static void records_write(struct records_call *call)
 	write_list_end(&call->w);
 }
 
+/* The profile's delays rise with the arrival, and a batch has one. */
+static void cut_unseen(struct records_call *call)
+{
+	struct store_read *read = &call->read;
+	int64_t now_ms = io_wall_ms(call->io);
+	while (read->n_batches) {
+		struct batch *last = read->batches[read->n_batches - 1];
+		if (profile_wait_ms(call->profile, PROFILE_GET, &last->shard, last->arrival_ms, now_ms) == 0)
+			break;
+		batch_unref(last);
+		read->n_batches--;
+	}
+}
+
 static void on_read(struct store_read *read)
 {
 	struct records_call *call = container_of(read, struct records_call, read);
+	if (call->profile)
+		cut_unseen(call);
 	if (read->status == STATUS_OK && !call->begun)
 		records_write(call);
 }
@@ -326,6 +345,8 @@ void ops_read_records(struct request *request)
 	}
 	call->limit = input->limit.has ? (uint32_t)input->limit.v : READ_RECORDS_MAX;
 	writer_init(&call->w, request->encoding, &call->body);
+	call->profile = worker->server->profile;
+	call->io = worker->server->io;
 	call->read.reply_to = &worker->box;
 	call->read.on_done = on_records;
 	call->read.on_read = on_read;

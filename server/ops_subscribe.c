@@ -14,6 +14,7 @@
 #include <inttypes.h>
 
 #include "penstock/fanout.h"
+#include "server/fault.h"
 #include "server/ops.h"
 #include "server/resolve.h"
 #include "server/worker.h"
@@ -46,6 +47,8 @@ static void on_joined(struct subscription *sub, enum status status)
 {
 	struct request *request = request_of(sub);
 	if (status == STATUS_OK) {
+		if (request->fault)
+			fault_joined(request);
 		request->transport->stream(request);
 		request_shrink(request);
 		return;

@@ -64,6 +64,25 @@ static const char usage[] = "Usage: penstock [OPTION]...\n"
 			    "  --idle-seconds N          until a connection without request or subscription\n"
 			    "                            is closed [300]\n"
 			    "\n"
+			    "How badly: off unless asked, and said in the log and /metrics\n"
+			    "  --profile aws|none        deliver with AWS's published delays: pushed after\n"
+			    "                            about 70 ms, to be read after about 100 [none]\n"
+			    "  --fault NAME=SHARE[:TIME] a share (0 to 1) of the calls meets this fault;\n"
+			    "                            NAME.OPERATION=... is for one operation; may be\n"
+			    "                            repeated:\n"
+			    "                              throttle=0.1        refused as over a rate\n"
+			    "                              error=0.02          answered 500, nothing done\n"
+			    "                              lost-answer=0.01    a put: done, and answered 500\n"
+			    "                              reset=0.05          RST_STREAM, or the end of the\n"
+			    "                                                  HTTP/1.1 connection\n"
+			    "                              delay=0.1:250ms     answered later; 50ms-250ms: at\n"
+			    "                                                  random between the two\n"
+			    "                              end=10s             subscriptions end at a random\n"
+			    "                                                  moment, this in the mean\n"
+			    "                            GET /faults shows them, PUT /faults changes them\n"
+			    "  --fault-seed N            the same calls meet the same faults; the profile's\n"
+			    "                            delays draw from it too [1]\n"
+			    "\n"
 			    "And\n"
 			    "  --config FILE             a JSON object of these options, - or _ alike; the\n"
 			    "                            command line wins\n"
@@ -82,6 +101,8 @@ static const char usage[] = "Usage: penstock [OPTION]...\n"
 /* ---- What values must look like ---- */
 
 static bool is_anything(const char *value) { return value[0] != '\0'; }
+
+static bool is_profile(const char *value) { return strcmp(value, "aws") == 0 || strcmp(value, "none") == 0; }
 
 static bool is_insecure(const char *value) { return strcmp(value, "yes-without-signatures") == 0; }
 
@@ -192,6 +213,9 @@ static const struct option_rule rules[] = {
 	NUMBER("heartbeat-ms", TAKE_UINT64, heartbeat_ms, 1, HOUR_MS),
 	NUMBER("idle-seconds", TAKE_UINT64, idle_s, 1, DAY_S),
 	NUMBER("test-sync-delay-us", TAKE_UINT64, fsync_delay_us, 0, 10000000),
+	STRING("profile", profile, is_profile, "aws or none"),
+	{"fault", TAKE_FAULT, FIELD(faults), 0, 0, NULL, "NAME=SHARE, such as throttle=0.1"},
+	NUMBER("fault-seed", TAKE_UINT64, faults.seed, 0, UINT64_C(999999999999999999)),
 	STRING("config", config, is_anything, "a JSON file"),
 	{"log-format", TAKE_FORMAT, FIELD(log_format), 0, 0, NULL, "text or json"},
 	{"log-level", TAKE_LEVEL, FIELD(log_level), 0, 0, NULL, "error, warn, info or debug"},
@@ -313,6 +337,20 @@ static int take_limit(struct option_reader *reader, const struct option_rule *ru
 	return 0;
 }
 
+static int take_fault(const struct option_reader *reader, const struct option_rule *rule, const char *value, struct fault_rules *field)
+{
+	const char *equals = strchr(value, '='), *wrong;
+
+	if (!equals)
+		return refuse(reader, rule, value);
+	wrong = fault_rules_take(field, value, (size_t)(equals - value), equals + 1);
+	if (!wrong)
+		return 0;
+	say_where(reader, rule);
+	fprintf(stderr, ": \"%.*s\" %s, not \"%s\"\n", (int)(equals - value), value, wrong, equals + 1);
+	return 2;
+}
+
 static void show_help(void)
 {
 	static const struct limits aws = LIMITS_AWS;
@@ -326,7 +364,7 @@ static void show_help(void)
 
 int option_take(struct option_reader *reader, const struct option_rule *rule, const char *value)
 {
-	struct options beaten; /* what the command line has said already is looked at, and falls away */
+	struct options beaten = {0}; /* what the command line has said already is looked at, and falls away */
 	enum option_source *from = &reader->from[rule - rules];
 	bool wins = !reader->file || *from != FROM_COMMAND_LINE;
 	void *field = (char *)(wins ? reader->out : &beaten) + rule->at;
@@ -346,6 +384,10 @@ int option_take(struct option_reader *reader, const struct option_rule *rule, co
 		break;
 	case TAKE_LIMIT:
 		return take_limit(reader, rule, value);
+	case TAKE_FAULT:
+		if (take_fault(reader, rule, value, field))
+			return 2;
+		break;
 	case TAKE_LEVEL:
 		ok = take_level(value, field);
 		break;
@@ -408,6 +450,8 @@ static struct options defaults(void)
 		.transition_ms = 20,
 		.subscription_s = 300,
 		.heartbeat_ms = 5000,
+		.profile = "none",
+		.faults = {.seed = 1},
 		.max_connections = 20000,
 		.idle_s = 300,
 		.log_level = SLOG_INFO,

@@ -8,6 +8,7 @@
 
 #include "penstock/limits.h"
 #include "penstock/slog.h"
+#include "server/fault_rules.h"
 
 struct options {
 	const char *data_dir;      /* --data-dir DIR; penstock-data */
@@ -24,6 +25,8 @@ struct options {
 	uint64_t transition_ms;    /* --transition-ms N; how long CREATING and DELETING last; 20 */
 	uint64_t subscription_s;   /* --subscription-seconds N; 300 */
 	uint64_t heartbeat_ms;     /* --heartbeat-ms N; 5000 */
+	const char *profile;       /* --profile aws|none; none */
+	struct fault_rules faults; /* each --fault NAME[.OPERATION]=SHARE[:TIME]; --fault-seed N, also the profile's; 1 */
 	uint64_t fsync_delay_us;   /* --test-sync-delay-us N: adds to each fdatasync; tests and benchmarks */
 	unsigned max_connections;  /* --max-connections N; 20000 */
 	unsigned connections_per_address; /* --max-connections-per-address N; 0: 2000, and loopback is not counted */

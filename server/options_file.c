@@ -33,6 +33,9 @@ static bool has_type(const struct option_rule *rule, const json_t *value, const 
 	case TAKE_FLAG:
 		*wants = "true or false";
 		return json_is_boolean(value);
+	case TAKE_FAULT:
+		*wants = "an object of shares";
+		return json_is_object(value);
 	case TAKE_LIMIT:
 		*wants = "an object of numbers";
 		return json_is_object(value);
@@ -86,6 +89,31 @@ static int take_limits(struct option_reader *reader, const struct option_rule *r
 	return code;
 }
 
+static int take_faults(struct option_reader *reader, const struct option_rule *rule, json_t *object)
+{
+	const char *key;
+	json_t *value;
+	int code = 0;
+
+	json_object_foreach(object, key, value)
+	{
+		char *text;
+
+		if (!json_is_number(value) && !json_is_string(value)) {
+			fprintf(stderr, "penstock: %s: %s: %s wants a number or a string, not %s\n", reader->file, rule->name, key,
+				type_name(value));
+			return 2;
+		}
+		text = json_is_string(value) ? xasprintf("%s=%s", key, json_string_value(value))
+					     : xasprintf("%s=%.9f", key, json_number_value(value));
+		code = option_take(reader, rule, text);
+		free(text);
+		if (code)
+			break;
+	}
+	return code;
+}
+
 /* Options point into it: it lives as long as the process. */
 static struct arena strings;
 
@@ -96,6 +124,8 @@ static int take_value(struct option_reader *reader, const struct option_rule *ru
 
 	if (rule->kind == TAKE_LIMIT)
 		return take_limits(reader, rule, value);
+	if (rule->kind == TAKE_FAULT)
+		return take_faults(reader, rule, value);
 	if (rule->kind == TAKE_FLAG)
 		return json_is_true(value) ? option_take(reader, rule, NULL) : 0;
 	text = json_is_integer(value) ? xasprintf("%" JSON_INTEGER_FORMAT, json_integer_value(value)) : xstrdup(json_string_value(value));

@@ -12,6 +12,7 @@ enum option_kind {
 	TAKE_FLAG,
 	TAKE_LIMITS, /* aws or off */
 	TAKE_LIMIT,  /* NAME=VALUE */
+	TAKE_FAULT,  /* NAME=SHARE[:TIME]; those of the command line stand for all of the file's */
 	TAKE_LEVEL,
 	TAKE_FORMAT,
 	SHOW_HELP,

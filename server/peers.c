@@ -60,29 +60,44 @@ void peers_free(struct peers *peers)
 /* An IPv4 address as it is, with a bit that no IPv6 prefix of the internet has set without the ones above it. */
 static uint64_t of_v4(uint32_t address) { return UINT64_C(1) << 32 | address; }
 
+static bool is_loopback(const struct sockaddr_storage *name)
+{
+	const struct in6_addr *v6 = &((const struct sockaddr_in6 *)name)->sin6_addr;
+
+	if (name->ss_family == AF_INET)
+		return ntohl(((const struct sockaddr_in *)name)->sin_addr.s_addr) >> 24 == 127;
+	if (name->ss_family != AF_INET6)
+		return false;
+	return IN6_IS_ADDR_V4MAPPED(v6) ? v6->s6_addr[12] == 127 : IN6_IS_ADDR_LOOPBACK(v6);
+}
+
+bool peers_local(int fd)
+{
+	struct sockaddr_storage name;
+	socklen_t len = sizeof(name);
+
+	return getpeername(fd, (struct sockaddr *)&name, &len) == 0 && is_loopback(&name);
+}
+
 static bool address_of(const struct peers *peers, int fd, uint64_t *out)
 {
 	struct sockaddr_storage name;
 	socklen_t len = sizeof(name);
 	const struct sockaddr_in *v4 = (struct sockaddr_in *)&name;
 	const struct in6_addr *v6 = &((struct sockaddr_in6 *)&name)->sin6_addr;
-	bool loopback = false;
 
 	if (getpeername(fd, (struct sockaddr *)&name, &len) != 0)
 		return false;
 	if (name.ss_family == AF_INET) {
 		*out = of_v4(v4->sin_addr.s_addr);
-		loopback = ntohl(v4->sin_addr.s_addr) >> 24 == 127;
 	} else if (name.ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(v6)) {
 		*out = of_v4(v6->s6_addr32[3]);
-		loopback = v6->s6_addr[12] == 127;
 	} else if (name.ss_family == AF_INET6) {
 		memcpy(out, v6->s6_addr, sizeof(*out));
-		loopback = IN6_IS_ADDR_LOOPBACK(v6);
 	} else {
 		return false;
 	}
-	return !loopback || peers->loopback_too;
+	return peers->loopback_too || !is_loopback(&name);
 }
 
 /* Where the peer's pointer stands, or would. */

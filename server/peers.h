@@ -18,4 +18,7 @@ void peers_free(struct peers *peers); /* asserts that nobody is counted */
 bool peers_enter(struct peers *peers, int fd, struct peer **out);
 void peers_leave(struct peers *peers, struct peer *peer);
 
+/* The peer of fd is on this machine: its address is a loopback one. */
+bool peers_local(int fd);
+
 #endif

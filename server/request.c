@@ -22,6 +22,7 @@
 #include "penstock/metrics.h"
 #include "penstock/slog.h"
 #include "penstock/writer.h"
+#include "server/fault.h"
 #include "server/worker.h"
 
 /* Bodies that are in their windows when BODIES_MAX is passed still arrive; beyond this they are refused. */
@@ -107,6 +108,8 @@ void ghosts_leave(struct ghosts *ghosts)
 
 static void release(struct request *request)
 {
+	if (request->fault)
+		fault_drop(request);
 	drop_body(request);
 	arena_free(&request->arena);
 	request->worker->requests--;
@@ -327,6 +330,8 @@ void request_answer_head(struct request *request, int http_status, const char *c
 
 void request_answer(struct request *request, int http_status, const char *content_type, struct buf *body)
 {
+	if (request->fault && fault_hold_answer(request, http_status, content_type, body))
+		return;
 	request->in_work = false;
 	if (request->transport) {
 		request->transport->reply(request, http_status, content_type, body);
@@ -341,7 +346,13 @@ static const char *content_type_of(const struct request *request)
 	return request->encoding == ENCODING_CBOR ? "application/x-amz-cbor-1.1" : "application/x-amz-json-1.1";
 }
 
-void request_ok(struct request *request, struct buf *body) { request_answer(request, 200, content_type_of(request), body); }
+void request_ok(struct request *request, struct buf *body)
+{
+	if (request->fault && fault_lost(request))
+		buf_free(body);
+	else
+		request_answer(request, 200, content_type_of(request), body);
+}
 
 static void add_error_type(struct request *request, enum status status)
 {

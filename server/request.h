@@ -51,6 +51,10 @@ struct transport_ops {
 	/* Why a subscription that has bytes is not pulled, for /state: "WINDOW": HTTP/2 flow control is shut; "ROOM": the socket is backed up;
 	 * NULL: it is not held up. */
 	const char *(*blocked)(struct request *request);
+	/* Ends the exchange without an answer, or in the middle of one: RST_STREAM, or the end of the connection. Frees the request. */
+	void (*reset)(struct request *request);
+	/* The client is on this machine: its address is a loopback one. */
+	bool (*local)(struct request *request);
 };
 
 struct request {
@@ -82,6 +86,9 @@ struct request {
 	uint32_t n_extra;
 	bool plain;                    /* answer without x-amzn-RequestId and x-amz-id-2 (admin pages, 413) */
 	bool bare;                     /* answer with x-amzn-RequestId, without x-amz-id-2 (CORS preflight) */
+
+	/* faults that it is to meet (fault.h); NULL unless some are asked for */
+	struct fault_plan *fault;
 
 	/* a SubscribeToShard that was begun */
 	struct subscription sub;

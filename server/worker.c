@@ -5,6 +5,7 @@
  * END_STREAM and ask again. Mail runs before sockets, so that a snapshot is seen before a request that was sent after it.
  *
  *   - mail (priority 0), sockets and timers (1): they append to output queues and mark connections dirty
+ *   - some new connections, and some of the input that had to wait (share.c)
  *   - dead connections are reaped: their requests detach, which posts leaves
  *   - dirty connections are filled: subscriptions and answers are pulled
  *   - the hub's timer is set, the outbox flushed
@@ -27,15 +28,12 @@
 #include "penstock/slog.h"
 #include "server/auth.h"
 #include "server/conn.h"
+#include "server/fault.h"
 #include "server/request.h"
+#include "server/share.h"
 
 #define STOP_NS (5 * SECOND_NS)
 #define STOP_GRACE_NS SECOND_NS
-#define SWEEP_MS 1000
-#define SWEEP_STOPPING_MS 100
-#define SLOW_MAX 32 /* clients that are slow at once: more than chance would have */
-#define PRESSED_BODIES (BODIES_MAX / 4)
-#define PRESSED_ANSWERS (32 << 20)
 
 uint64_t worker_now_ns(const struct worker *worker) { return io_mono_ns(worker->server->io); }
 
@@ -46,35 +44,6 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
 	struct worker *worker = arg;
 	(void)fd, (void)what;
 	mailbox_run(&worker->box);
-}
-
-struct adoption {
-	struct mail mail;
-	struct worker *worker;
-	int fd;
-};
-
-static void on_adopt(struct mail *mail)
-{
-	struct adoption *adoption = container_of(mail, struct adoption, mail);
-	struct worker *worker = adoption->worker;
-	if (worker->stopping) {
-		close(adoption->fd);
-		atomic_fetch_sub_explicit(&worker->connections, 1, memory_order_relaxed);
-		metric_add(METRIC_connections, -1);
-	} else {
-		conn_open(worker, adoption->fd);
-	}
-	free(adoption);
-}
-
-void worker_adopt(struct worker *worker, int fd)
-{
-	struct adoption *adoption = xmalloc(sizeof(*adoption));
-	*adoption = (struct adoption){.mail.run = on_adopt, .worker = worker, .fd = fd};
-	atomic_fetch_add_explicit(&worker->connections, 1, memory_order_relaxed);
-	metric_add(METRIC_connections, 1);
-	mailbox_post(&worker->box, &adoption->mail);
 }
 
 struct new_keys {
@@ -132,38 +101,6 @@ static void arm_hub_timer(struct worker *worker)
 	event_add(worker->hub_timer, &wait);
 }
 
-static void set_sweep(struct worker *worker, int ms)
-{
-	struct timeval wait = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
-	event_add(worker->sweep_timer, &wait);
-}
-
-/* Many slow clients at once, or much memory in bodies or answers: deadlines are short until that is over. Whoever gets on with what he
- * does is not late by them. */
-static bool is_pressed(const struct worker *worker)
-{
-	return worker->slow > SLOW_MAX || metric_get(METRIC_body_bytes) > PRESSED_BODIES ||
-	       metric_get(METRIC_answer_bytes) > PRESSED_ANSWERS;
-}
-
-/* Deadlines of seconds need no heap: each connection is looked at once a second (10,000 idle ones: well under a millisecond). */
-static void on_sweep(evutil_socket_t fd, short what, void *arg)
-{
-	struct worker *worker = arg;
-	uint64_t now_ns = worker_now_ns(worker);
-	(void)fd, (void)what;
-	bool over = worker->stopping && now_ns >= worker->stop_at_ns;
-	worker->hurried = is_pressed(worker);
-	worker->slow = 0;
-	LIST_EACH (node, &worker->conns) {
-		struct conn *conn = container_of(node, struct conn, link);
-		if (over)
-			conn_abort(conn);
-		else
-			conn_sweep(conn, now_ns);
-	}
-}
-
 /* ---- A turn ---- */
 
 static void reap(struct worker *worker)
@@ -186,12 +123,17 @@ static void fill(struct worker *worker, struct list *filled)
 	}
 }
 
-static void flush(struct list *filled)
+/* taken_ns: when the records that were pulled became known here, 0: none were. They went to the connections with subscriptions. */
+static void flush(struct worker *worker, struct list *filled, uint64_t taken_ns)
 {
 	struct list *node;
 	while ((node = list_pop(filled))) {
 		struct conn *conn = container_of(node, struct conn, dirty_link);
 		conn_flush(conn);
+		if (taken_ns && conn->protocol && conn->protocol->streaming(conn)) {
+			metric_observe(METRIC_TIME_write, worker_now_ns(worker) - taken_ns);
+			taken_ns = 0;
+		}
 		if (conn->want_fill || conn->dead)
 			conn_dirty(conn);
 	}
@@ -204,9 +146,10 @@ static void end_turn(struct worker *worker)
 	reap(worker);
 	fill(worker, &filled);
 	request_bury(worker);
+	uint64_t taken_ns = hub_taken_ns(worker->hub);
 	arm_hub_timer(worker);
 	outbox_flush(&worker->outbox);
-	flush(&filled);
+	flush(worker, &filled, taken_ns);
 	reap(worker); /* what failed in writing leaves its lane in this turn too */
 	outbox_flush(&worker->outbox);
 	worker->handshakes = 0;
@@ -221,9 +164,10 @@ static bool finished(struct worker *worker)
 
 bool worker_turn(struct worker *worker, bool block)
 {
-	bool more = !list_empty(&worker->dirty);
+	bool more = !list_empty(&worker->dirty) || share_pending(worker);
 	int flags = EVLOOP_ONCE | (more || !block ? EVLOOP_NONBLOCK : 0);
 	event_base_loop(worker->base, flags);
+	share_serve(worker);
 	end_turn(worker);
 	return !finished(worker);
 }
@@ -252,7 +196,8 @@ static void on_stop(struct mail *mail)
 		return;
 	worker->stopping = true;
 	worker->stop_at_ns = worker_now_ns(worker) + STOP_NS;
-	set_sweep(worker, SWEEP_STOPPING_MS);
+	share_stop(worker);
+	fault_stop(worker);
 	LIST_EACH (node, &worker->conns)
 		conn_stop(container_of(node, struct conn, link));
 }
@@ -299,6 +244,7 @@ static struct hub *new_hub(struct worker *worker)
 		.box = &worker->box,
 		.outbox = &worker->outbox,
 		.limits = options->limits,
+		.profile = worker->server->profile,
 		.worker = worker->number,
 		.heartbeat_ns = options->heartbeat_ms * 1000000,
 		.life_ns = options->subscription_s * SECOND_NS,
@@ -313,6 +259,7 @@ int worker_init(struct worker *worker, struct server *server, unsigned number)
 	worker->number = number;
 	worker->hub_armed_ns = UINT64_MAX;
 	list_init(&worker->conns);
+	fault_begin(worker);
 	list_init(&worker->dirty);
 	list_init(&worker->ended);
 	outbox_init(&worker->outbox);
@@ -328,10 +275,9 @@ int worker_init(struct worker *worker, struct server *server, unsigned number)
 	assert(worker->md5 && worker->md5_ctx && worker->base); /* small memory; see bytes.h */
 	worker->mail_event = new_event(worker, worker->box.fd, EV_READ | EV_PERSIST, on_mail, 0);
 	worker->hub_timer = new_event(worker, -1, 0, on_hub_timer, 1);
-	worker->sweep_timer = new_event(worker, -1, EV_PERSIST, on_sweep, 1);
-	assert(worker->mail_event && worker->hub_timer && worker->sweep_timer);
+	assert(worker->mail_event && worker->hub_timer);
 	event_add(worker->mail_event, NULL);
-	set_sweep(worker, SWEEP_MS);
+	share_init(worker);
 	worker->hub = new_hub(worker);
 	return 0;
 }
@@ -371,11 +317,12 @@ void worker_fini(struct worker *worker)
 	hub_free(worker->hub);
 	event_free(worker->mail_event);
 	event_free(worker->hub_timer);
-	event_free(worker->sweep_timer);
+	share_fini(worker);
 	event_base_free(worker->base);
 	if (worker->catalogue)
 		catalogue_unref(worker->catalogue);
 	auth_free(worker->auth);
+	fault_fini(worker);
 	EVP_MD_CTX_free(worker->md5_ctx);
 	EVP_MD_free(worker->md5);
 	free(worker->staging);

@@ -16,6 +16,7 @@
 #include "penstock/fanout.h"
 #include "penstock/list.h"
 #include "penstock/mail.h"
+#include "penstock/profile.h"
 #include "penstock/store.h"
 #include "server/options.h"
 
@@ -26,6 +27,7 @@ struct server {
 	struct store *store;
 	struct control *control;
 	struct rates *rates;
+	const struct profile *profile; /* --profile; NULL: none */
 	struct keys *keys;            /* --credentials, as they were at the start; NULL: signatures are not verified */
 	struct peers *peers; /* NULL: addresses are not counted */
 	SSL_CTX *tls;
@@ -54,6 +56,11 @@ struct worker {
 	struct catalogue *catalogue;  /* the present snapshot; one reference */
 	struct list conns;            /* struct conn, all */
 	struct list dirty;            /* struct conn with bytes to flush at the end of this turn */
+	struct list newcomers;        /* accepted, not opened yet */
+	struct list waiting;          /* struct conn with input that it could go on with */
+	unsigned n_waiting;
+	uint64_t quantum_end_ns;      /* until when the present connection may take further requests */
+	size_t sweep_left;            /* connections that this round of deadlines has still to look at */
 	struct list ended;            /* struct request, freed at the end of this turn */
 	uint8_t *staging;             /* WORKER_STAGING bytes: TLS gather, and reads */
 	struct buf sealed_spare;      /* for the next connection that seals TLS records (conn_tls.c) */
@@ -65,6 +72,8 @@ struct worker {
 	uint64_t hub_armed_ns;        /* what hub_timer is set to; UINT64_MAX: nothing */
 	unsigned handshakes;          /* TLS handshake steps of this turn */
 	void *md5, *md5_ctx;          /* EVP_MD fetched once, and a context to reuse */
+	struct faults *faults;        /* those that are met on purpose; NULL: none */
+	struct list holds;            /* struct fault_hold: what they keep back */
 	struct auth *auth;            /* what signatures are verified with; NULL: any well-formed one is accepted */
 	bool stopping;
 	uint64_t stop_at_ns;
@@ -72,6 +81,7 @@ struct worker {
 };
 
 #define WORKER_STAGING (64u << 10)
+#define PRESSED_ANSWERS (16 << 20) /* bytes of answers in memory: from here on none may stand still for long, nor grow */
 
 int worker_start(struct worker *worker, struct server *server, unsigned number);
 /* Any thread: a new connection; the worker owns fd from here. */

@@ -27,6 +27,7 @@
 #include "penstock/limits.h"
 #include "penstock/list.h"
 #include "penstock/mail.h"
+#include "penstock/profile.h"
 #include "penstock/store.h"
 
 struct hub;
@@ -41,6 +42,7 @@ struct hub_config {
 	struct mailbox *box;         /* the worker's */
 	struct outbox *outbox;       /* the worker's; flushed before its sockets are */
 	struct limits limits;
+	const struct profile *profile; /* NULL: a record can be pulled as soon as it is durable */
 	unsigned worker;             /* number, for subscription names unique in the process */
 	uint64_t heartbeat_ns;       /* 0: 5 s */
 	uint64_t life_ns;            /* 0: 300 s */

@@ -16,7 +16,7 @@
 	C(records_put, "Records made durable")                                                   \
 	C(bytes_put, "Data and partition-key bytes made durable")                                \
 	C(records_throttled, "Records refused by the write limits")                              \
-	C(reads_throttled, "GetRecords and GetShardIterator calls refused by their limits")        \
+	C(reads_throttled, "GetRecords and GetShardIterator calls refused by their limits")      \
 	C(groups, "Commit groups synced")                                                        \
 	C(group_bytes, "Bytes written in commit groups")                                         \
 	C(syncs, "fdatasync calls for commit groups")                                            \
@@ -31,6 +31,12 @@
 	G(event_bytes_live, "Bytes of encoded events in memory")                                 \
 	G(batches_live, "Batches in memory")                                                     \
 	G(batch_bytes_live, "Bytes of batches in memory")                                        \
+	C(faults_throttle, "Calls throttled on purpose")                                         \
+	C(faults_error, "Calls answered 500 on purpose, nothing done")                           \
+	C(faults_lost_answer, "Calls done and answered 500 on purpose")                          \
+	C(faults_reset, "Streams and connections reset on purpose")                              \
+	C(faults_delay, "Answers delayed on purpose")                                            \
+	C(faults_end, "Subscriptions ended early on purpose")                                    \
 	C(events_pushed, "Events pushed to subscribers")                                         \
 	C(records_pushed, "Records pushed to subscribers")                                       \
 	C(bytes_pushed, "Data and partition-key bytes pushed to subscribers")                    \
@@ -64,7 +70,9 @@ static inline int64_t metric_get(enum metric metric) { return atomic_load_explic
 #define METRIC_TIME_LIST(T)                                                                      \
 	T(sync, "fdatasync of a commit group")                                                   \
 	T(queue, "A put's wait from reaching its lane until its group closed")                   \
-	T(commit, "A put's wait from its group's closing until it was durable")
+	T(commit, "A put's wait from its group's closing until it was durable")                  \
+	T(notice, "News of a shard, from being durable until a worker took it")                  \
+	T(write, "Records pushed, from the worker's taking the news until the first socket had them")
 
 enum metric_time {
 #define X(name, help) METRIC_TIME_##name,

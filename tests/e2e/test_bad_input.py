@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import os
 import resource
 import socket
 import time
@@ -63,7 +64,9 @@ def test_bodies_of_100_MB_are_refused_and_cost_no_memory(penstock):
             pass
         assert sent < 99 or got.startswith(b"HTTP/1.1 413"), "the server read all of it"
         raw.close()
-    assert penstock.rss_bytes() - before < 64 << 20
+    # AddressSanitizer keeps up to 256 MiB of freed memory, so that its use is seen.
+    most = (64 + 256 if os.environ.get("PENSTOCK_ASAN") else 64) << 20
+    assert penstock.rss_bytes() - before < most
 
 
 def test_slow_headers_are_cut_after_ten_seconds(penstock):

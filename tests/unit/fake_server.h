@@ -91,6 +91,12 @@ void sub_start(struct hub *hub, struct subscription *sub, const struct sub_ops *
 	sent_sub = sub;
 }
 void sub_stop(struct subscription *sub) { (void)sub; }
+static unsigned n_finished;
+void sub_finish(struct subscription *sub)
+{
+	(void)sub;
+	n_finished++;
+}
 void hub_each(struct hub *hub, void (*fn)(void *arg, struct subscription *sub), void *arg)
 {
 	(void)hub;
@@ -153,7 +159,21 @@ static const char *on_transport_blocked(struct request *request)
 	(void)request;
 	return fake_blocked;
 }
-static const struct transport_ops fake_transport = {on_reply, on_stream, on_transport_ready, on_transport_probe, on_transport_blocked};
+static unsigned n_reset;
+static bool fake_remote; /* the client is on another machine */
+static void on_transport_reset(struct request *request)
+{
+	n_reset++;
+	request->in_work = false;
+	request_free(request);
+}
+static bool on_transport_local(struct request *request)
+{
+	(void)request;
+	return !fake_remote;
+}
+static const struct transport_ops fake_transport = {on_reply,	       on_stream,	   on_transport_ready, on_transport_probe,
+						    on_transport_blocked, on_transport_reset, on_transport_local};
 
 static inline const char *text(void) { return (const char *)answer.body.p; }
 

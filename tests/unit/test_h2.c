@@ -130,6 +130,28 @@ Test(h2, memory_short_shuts_windows)
 	client_close(&c);
 }
 
+Test(h2, who_takes_no_answers_gets_no_more_of_them_while_memory_is_short)
+{
+	nghttp2_settings_entry shut = {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0};
+	client_open(&c, false);
+	nghttp2_submit_settings(c.session, NGHTTP2_FLAG_NONE, &shut, 1);
+	unsigned a = client_ask(&c, "/big?1100000", NULL, 0), b = client_ask(&c, "/b", NULL, 0);
+	client_pump(&c);
+	cr_assert_eq(c.streams[a].status, 200);
+	cr_assert_eq(c.streams[b].status, 200, "memory is not short");
+	metric_add(METRIC_answer_bytes, PRESSED_ANSWERS);
+	b = client_ask(&c, "/b", NULL, 0);
+	client_pump(&c);
+	cr_assert_eq(c.streams[b].status, 503);
+	cr_assert_eq(n_dispatched, 2u);
+	nghttp2_submit_rst_stream(c.session, NGHTTP2_FLAG_NONE, c.streams[a].id, NGHTTP2_CANCEL);
+	b = client_ask(&c, "/b", NULL, 0);
+	client_pump(&c);
+	cr_assert_eq(c.streams[b].status, 200, "little waits for this client");
+	metric_add(METRIC_answer_bytes, -PRESSED_ANSWERS);
+	client_close(&c);
+}
+
 Test(h2, large_heads_are_431)
 {
 	static char value[9000];

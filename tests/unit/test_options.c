@@ -51,6 +51,19 @@ TEST(has_defaults)
 	cr_assert_eq(options.idle_s, 300);
 	cr_assert_eq(options.log_level, SLOG_INFO);
 	cr_assert(!options.print_ready);
+	cr_assert_str_eq(options.profile, "none");
+	cr_assert(!fault_rules_any(&options.faults) && options.faults.seed == 1);
+}
+
+TEST(takes_faults_and_a_profile)
+{
+	cr_assert_eq(parse("--fault", "throttle=0.1", "--profile=aws", "--fault-seed", "7", "--fault", "delay.PutRecord=0.5:250ms", NULL),
+		     0);
+	cr_assert_str_eq(options.profile, "aws");
+	cr_assert_eq(options.faults.seed, 7);
+	cr_assert_eq(fault_rules_of(&options.faults, FAULT_THROTTLE, OP_GET_RECORDS)->share, 0.1);
+	cr_assert_eq(fault_rules_of(&options.faults, FAULT_DELAY, OP_PUT_RECORD)->low_ns, 250000000);
+	cr_assert_null(fault_rules_of(&options.faults, FAULT_DELAY, OP_PUT_RECORDS));
 }
 
 TEST(takes_every_option)
@@ -131,6 +144,9 @@ REFUSES(an_unknown_limit, "penstock: --limit knows no \"shard\"; --help lists th
 REFUSES(a_negative_limit, "penstock: --limit shards wants 0 to 1000000000000000, not \"-1\"\n", "--limit", "shards=-1")
 REFUSES(an_empty_limit, "penstock: --limit shards wants 0 to 1000000000000000, not \"\"\n", "--limit", "shards=")
 REFUSES(a_limit_with_a_unit, "penstock: --limit read_bytes wants 0 to 1000000000000000, not \"2M\"\n", "--limit", "read_bytes=2M")
+REFUSES(an_unknown_profile, "penstock: --profile wants aws or none, not \"azure\"\n", "--profile", "azure")
+REFUSES(a_fault_without_share, "penstock: --fault wants NAME=SHARE, such as throttle=0.1, not \"throttle\"\n", "--fault", "throttle")
+REFUSES(a_fault_beyond_all, "penstock: --fault: \"error\" wants a share from 0 to 1, such as 0.1, not \"1.5\"\n", "--fault", "error=1.5")
 REFUSES(an_unknown_format, "penstock: --log-format wants text or json, not \"xml\"\n", "--log-format", "xml")
 REFUSES(an_unknown_level, "penstock: --log-level wants error, warn, info or debug, not \"loud\"\n", "--log-level", "loud")
 REFUSES(a_short_account, "penstock: --account wants 12 digits, not \"123\"\n", "--account", "123")
@@ -180,6 +196,9 @@ TEST(help_names_every_option)
 					    "readers",
 					    "limits",
 					    "limit",
+					    "profile",
+					    "fault",
+					    "fault-seed",
 					    "config",
 					    "log-format",
 					    "transition-ms",

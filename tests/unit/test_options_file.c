@@ -108,8 +108,23 @@ Test(options_file, an_empty_one_is_none)
 	cr_expect_eq(options.limits.consumers, 20);
 }
 
+Test(options_file, faults)
+{
+	file("{\"fault\": {\"throttle\": 0.00001, \"end\": \"10s\"}, \"fault_seed\": 9}");
+	cr_assert_eq(parse(NULL), 0);
+	cr_expect_eq(options.faults.seed, 9);
+	cr_expect_eq(fault_rules_of(&options.faults, FAULT_THROTTLE, OP_PUT_RECORD)->share, 0.00001);
+	cr_expect_eq(fault_rules_of(&options.faults, FAULT_END, OP_SUBSCRIBE_TO_SHARD)->share, 1);
+	cr_assert_eq(parse("--fault", "error=0.5", NULL), 0);
+	cr_expect_null(fault_rules_of(&options.faults, FAULT_THROTTLE, OP_PUT_RECORD), "the command line's stand for all");
+	cr_expect_not_null(fault_rules_of(&options.faults, FAULT_ERROR, OP_PUT_RECORD));
+}
+
 Test(options_file, names_what_is_wrong)
 {
+	REFUSES("{\"fault\": 0.1}", ": fault wants an object of shares, not a fraction");
+	REFUSES("{\"fault\": {\"throttle\": null}}", ": fault: throttle wants a number or a string, not null");
+	REFUSES("{\"fault\": {\"throttle\": 2}}", ": fault: \"throttle\" wants a share from 0 to 1, such as 0.1, not \"2.000000000\"");
 	REFUSES("{\"wokers\": 1}", ": \"wokers\" is no option; --help lists them");
 	REFUSES("{\"help\": true}", ": \"help\" is no option; --help lists them");
 	REFUSES("{\"config\": \"x\"}", ": \"config\" is no option; --help lists them");

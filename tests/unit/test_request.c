@@ -34,7 +34,7 @@ static void on_stream(struct request *request)
 	seen.streams++;
 }
 
-static const struct transport_ops transport = {on_reply, on_stream, NULL, NULL, NULL};
+static const struct transport_ops transport = {.reply = on_reply, .stream = on_stream};
 
 static void done(void)
 {

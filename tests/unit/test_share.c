@@ -1,0 +1,182 @@
+/* How a turn is shared: floods of requests, connections and deadlines are worked off bit by bit, and others are served in between. The
+ * clock moves with each look at it, so that a quantum is a number of looks and not of nanoseconds. */
+#include "transport_fixture.h"
+
+#include "h2_client.h"
+#include "server/h2.h"
+
+#define LOOK_NS 50000
+
+static uint64_t looked_ns;
+static uint64_t on_look(struct io *io)
+{
+	(void)io;
+	looked_ns += LOOK_NS;
+	return looked_ns + fake_ahead_ns;
+}
+
+static void start(void)
+{
+	setup();
+	looked_ns = io_mono_ns(io_posix());
+	fake_io.mono_ns = on_look;
+}
+
+TestSuite(share, .init = start, .fini = teardown, .timeout = 60);
+
+#define ONE "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n"
+#define FLOOD 300
+
+static void send_pipelined(int fd)
+{
+	for (unsigned i = 0; i < FLOOD; i++)
+		send_all(fd, ONE, strlen(ONE));
+}
+
+static unsigned count(const struct buf *in, const char *text)
+{
+	unsigned n = 0;
+	const char *at = (const char *)in->p, *end = at + in->n;
+	while (at && (at = memmem(at, (size_t)(end - at), text, strlen(text))))
+		n++, at++;
+	return n;
+}
+
+Test(share, pipelined_requests_leave_room_for_others)
+{
+	int flood = connect_client(), good = connect_client();
+	struct buf in = {0}, all = {0};
+	send_pipelined(flood);
+	turns(1);
+	cr_assert_geq(n_dispatched, 1u);
+	cr_assert_leq(n_dispatched, 20u);
+	unsigned before = n_dispatched;
+	send_all(good, ONE, strlen(ONE));
+	turns(2);
+	cr_assert_gt(recv(good, buf_reserve(&in, 4096), 4096, 0), 0, "it is answered in between");
+	cr_assert_leq(n_dispatched, before + 40);
+	receive_all(flood, &all);
+	while (n_dispatched < FLOOD + 1)
+		receive_all(flood, &all);
+	receive_all(flood, &all);
+	cr_assert_eq(count(&all, "HTTP/1.1 200 OK"), FLOOD);
+	close(flood);
+	close(good);
+	turns(3);
+	buf_free(&in);
+	buf_free(&all);
+}
+
+Test(share, streams_leave_room_for_others)
+{
+	static uint8_t bytes[FLOOD][15];
+	int flood = connect_client(), good = connect_client();
+	struct buf in = {0};
+	send_all(flood, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", 33);
+	turns(2);
+	for (unsigned i = 0; i < FLOOD; i++) {
+		uint8_t head[] = {0,
+				  0,
+				  6,
+				  NGHTTP2_HEADERS,
+				  NGHTTP2_FLAG_END_HEADERS | NGHTTP2_FLAG_END_STREAM,
+				  0,
+				  0,
+				  (uint8_t)((2 * i + 1) >> 8),
+				  (uint8_t)(2 * i + 1),
+				  0x83,
+				  0x86,
+				  0x84,
+				  0x01,
+				  0x01,
+				  'h'};
+		memcpy(bytes[i], head, sizeof(head));
+	}
+	send_all(flood, bytes, sizeof(bytes) - 7); /* the last one is not whole */
+	turns(1);
+	cr_assert_geq(n_dispatched, 1u);
+	cr_assert_leq(n_dispatched, 20u);
+	send_all(good, ONE, strlen(ONE));
+	turns(2);
+	cr_assert_gt(recv(good, buf_reserve(&in, 4096), 4096, 0), 0, "it is answered in between");
+	cr_assert_lt(n_dispatched, 100u);
+	send_all(flood, (uint8_t *)bytes + sizeof(bytes) - 7, 7);
+	for (unsigned i = 0; i < FLOOD && n_dispatched < FLOOD + 1; i++)
+		turns(1);
+	cr_assert_eq(n_dispatched, FLOOD + 1u);
+	close(flood);
+	close(good);
+	turns(3);
+	buf_free(&in);
+}
+
+/* The client's reset is read, but lies behind requests that wait: who asks whether it is gone must be told so. */
+Test(share, a_probe_looks_behind_what_waits)
+{
+	static struct client c;
+	client_open(&c, false);
+	client_ask(&c, "/sub", "{}", 2);
+	client_pump(&c);
+	for (unsigned i = 0; i < 50; i++)
+		client_ask(&c, "/a", "x", 1);
+	client_send(&c);
+	static const uint8_t reset[13] = {0, 0, 4, NGHTTP2_RST_STREAM, 0, 0, 0, 0, 1, 0, 0, 0, NGHTTP2_CANCEL};
+	send_all(c.fd, reset, sizeof(reset));
+	turns(1);
+	struct conn *conn = container_of(worker.conns.next, struct conn, link);
+	cr_assert_gt(conn_held(conn), 0u);
+	cr_assert_not_null(fake_subs[0].sub);
+	struct request *request = request_of(fake_subs[0].sub);
+	cr_assert(request->transport->probe(request));
+	cr_assert_null(fake_subs[0].sub);
+	client_close(&c);
+}
+
+static size_t open_connections(void)
+{
+	size_t n = 0;
+	LIST_EACH (node, &worker.conns)
+		n++;
+	return n;
+}
+
+Test(share, a_storm_of_connections_is_opened_and_closed_bit_by_bit)
+{
+	int fds[100];
+	for (unsigned i = 0; i < 100; i++) {
+		int pair[2];
+		cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+		worker_adopt(&worker, pair[0]);
+		fds[i] = pair[1];
+	}
+	turns(1);
+	cr_assert_geq(open_connections(), 1u);
+	cr_assert_leq(open_connections(), 20u);
+	turns(10);
+	cr_assert_eq(open_connections(), 100u);
+	fake_ahead_ns += 11 * SECOND_NS;
+	event_active(worker.sweep_timer, EV_TIMEOUT, 0);
+	turns(1);
+	cr_assert_lt(open_connections(), 100u);
+	cr_assert_geq(open_connections(), 80u, "nobody else has to wait for all of them");
+	for (unsigned i = 0; i < 100 && open_connections(); i++) {
+		event_active(worker.sweep_timer, EV_TIMEOUT, 0);
+		turns(1);
+	}
+	cr_assert_eq(open_connections(), 0u);
+	for (unsigned i = 0; i < 100; i++)
+		close(fds[i]);
+}
+
+Test(share, connections_that_came_with_the_stop_are_closed)
+{
+	int pair[2];
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	worker_adopt(&worker, pair[0]);
+	worker_stop(&worker);
+	turns(2);
+	cr_assert_eq(atomic_load(&worker.connections), 0);
+	uint8_t byte;
+	cr_assert_eq(recv(pair[1], &byte, 1, MSG_DONTWAIT), 0);
+	close(pair[1]);
+}
