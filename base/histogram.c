@@ -63,6 +63,14 @@ void histogram_merge(struct histogram *into, const struct histogram *from)
 		bucket_add(&into->buckets[i], from->buckets[i]);
 }
 
+uint64_t histogram_value(const struct histogram *h, uint32_t bucket)
+{
+	uint64_t value = bucket == HISTOGRAM_BUCKETS - 1 ? h->max : value_of(bucket);
+	if (value < h->min)
+		return h->min;
+	return value > h->max ? h->max : value;
+}
+
 uint64_t histogram_quantile(const struct histogram *h, double q)
 {
 	if (h->count == 0)
@@ -73,12 +81,8 @@ uint64_t histogram_quantile(const struct histogram *h, double q)
 	uint64_t seen = 0;
 	for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
 		seen += h->buckets[i];
-		if (seen >= rank) {
-			uint64_t value = i == HISTOGRAM_BUCKETS - 1 ? h->max : value_of(i);
-			if (value < h->min)
-				return h->min;
-			return value > h->max ? h->max : value;
-		}
+		if (seen >= rank)
+			return histogram_value(h, i);
 	}
 	return h->max;
 }

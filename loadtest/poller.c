@@ -1,184 +1,268 @@
 /* poller.c: shared consumers, each polling every shard by GetRecords.
  *
- * A shard allows 5 calls a second between them all, so each of P pollers asks once every P/5 seconds, its phase spread evenly: the
- * best that polling can do. A throttled call is counted and its iterator used again at the next turn. */
+ * A shard allows 5 calls a second between them all, so each of P pollers asks once every P/5 seconds, its phase spread evenly: the best
+ * that polling can do.
+ *
+ * Failure modes, as the KCL meets them:
+ * - throttled, a 5xx, no answer: counted; the same iterator is used again at the next turn, which loses nothing and doubles nothing
+ * - an expired iterator: a new one, AFTER_SEQUENCE_NUMBER the last record
+ * - the shard ends: its children are read from their start, once every parent is over
+ * - anything else: the run fails */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "loadtest/load.h"
+#include "loadtest/run.h"
 #include "penstock/writer.h"
 
 #define CALLS_PER_SECOND 5 /* AWS's limit per shard; a hair less is asked for, so that jitter does not throttle */
 #define CAUTION 1.02
 
 struct shard_poll {
+	struct deferred deferred;
 	struct poller *poller;
 	struct call call;
 	struct event *timer;
+	char *iterator;
+	uint64_t due_ns, answered_ns;
 	unsigned shard;
-	char iterator[600];
-	uint64_t due_ns;
-	bool asking_iterator;
+	bool child, ready, over, complete;
 };
 
 struct poller {
-	struct load *load;
+	struct run *run;
+	struct intake *intake;
 	struct connection *connection;
-	struct ledger ledger;
-	struct shard_poll *shards;
-	unsigned ready;
+	struct shard_poll **shards; /* by shard; NULL: not begun */
+	unsigned number;
 };
+
+static void poll_begin(struct poller *poller, unsigned shard, bool child);
+
+static uint64_t interval_ns(const struct run *run) { return (uint64_t)(1e9 * CAUTION * run->plan->pollers / CALLS_PER_SECOND); }
 
 static void poll_again(struct shard_poll *poll)
 {
-	uint64_t now = now_ns(), wait = poll->due_ns > now ? (poll->due_ns - now) / 1000 : 0;
-	struct timeval in = {.tv_sec = (time_t)(wait / 1000000), .tv_usec = (suseconds_t)(wait % 1000000)};
+	struct timeval in = timeval_until(poll->due_ns);
 	evtimer_add(poll->timer, &in);
 }
 
-static void on_records(struct shard_poll *poll, const struct value *records, uint64_t at_ns)
+/* ---- Answers -------------------------------------------------------------------------------------------------------- */
+
+static bool parents_over(const struct poller *poller, unsigned shard)
 {
-	struct load *load = poll->poller->load;
-	for (const struct value *record = records->first; record; record = record->next) {
-		const struct value *data = value_member(record, STR("Data")), *sequence = value_member(record, STR("SequenceNumber"));
-		const struct value *key = value_member(record, STR("PartitionKey"));
-		size_t n;
-		uint8_t *bytes = xmalloc(data ? data->str.n + 1 : 1);
-		if (data && sequence && key && base64_decode(data->str, bytes, &n))
-			ledger_book(load, &poll->poller->ledger, &load->polled, poll->shard, sequence->str, key->str.n, bytes, n, at_ns,
-				    NULL);
-		else
-			load->polled.errors++;
-		free(bytes);
+	struct load *load = poller->run->load;
+	for (unsigned i = 0; i < 2; i++) {
+		unsigned parent = shard_find(load, str_of(load->shards[shard].parents[i]));
+		if (parent < LOAD_SHARDS_MAX && poller->shards[parent] && !poller->shards[parent]->over)
+			return false;
 	}
+	return true;
 }
 
-static void on_good_answer(struct shard_poll *poll, uint64_t at_ns)
+static void on_shard_end(struct shard_poll *poll, const struct value *children)
 {
-	struct call *call = &poll->call;
-	struct arena arena = {0};
-	struct value *answer;
-	const struct value *next = NULL, *records = NULL;
-	if (value_decode(ENCODING_JSON, call->answer.p, call->answer.n, &arena, &answer) == STATUS_OK) {
-		next = value_member(answer, poll->asking_iterator ? STR("ShardIterator") : STR("NextShardIterator"));
-		records = value_member(answer, STR("Records"));
+	struct poller *poller = poll->poller;
+	unsigned found[2], n = shards_learn_children(poller->run->load, children, found);
+	poll->over = true;
+	for (unsigned i = 0; i < n; i++)
+		if (!poller->shards[found[i]] && parents_over(poller, found[i]))
+			poll_begin(poller, found[i], true);
+}
+
+static void on_iterator(struct shard_poll *poll, const struct value *answer)
+{
+	struct str iterator = text_member(answer, "ShardIterator");
+	if (iterator.n == 0) {
+		poll->poller->intake->side->damaged++;
+		return;
 	}
-	if (next && next->kind == VALUE_STRING)
-		snprintf(poll->iterator, sizeof poll->iterator, STR_FMT, STR_ARG(next->str));
-	else
-		poll->poller->load->polled.errors++;
-	if (records)
-		on_records(poll, records, at_ns);
-	if (poll->asking_iterator)
-		poll->poller->ready++;
-	poll->asking_iterator = false;
-	poll->poller->load->polled.events++;
+	poll->iterator = xstrndup(iterator.p, iterator.n);
+	poll->ready = true;
+}
+
+static void on_records(struct shard_poll *poll, const struct value *answer)
+{
+	struct side *side = poll->poller->intake->side;
+	const struct value *records = answer ? value_member(answer, STR("Records")) : NULL;
+	struct str next = text_member(answer, "NextShardIterator");
+	if (!records || records->kind != VALUE_LIST) {
+		side->damaged++;
+		return;
+	}
+	side->calls++;
+	side->events++;
+	side->empty_events += records->n == 0;
+	free(poll->iterator);
+	poll->iterator = next.n ? xstrndup(next.p, next.n) : NULL;
+	const struct value *children = value_member(answer, STR("ChildShards"));
+	intake_records(poll->poller->intake, poll->shard, records, poll->call.answer_encoding, poll->answered_ns, true);
+	if (!poll->iterator)
+		on_shard_end(poll, children);
+}
+
+static void fail(struct shard_poll *poll)
+{
+	char why[300];
+	answer_describe(&poll->call, poll->complete, why, sizeof why);
+	fprintf(stderr, "penstock-load: %s: %s\n", poll->call.operation, why);
+	poll->poller->run->failed = true;
+}
+
+/* After every socket that had bytes was read: see subscription.c. */
+static void run_answer(struct deferred *deferred)
+{
+	struct shard_poll *poll = container_of(deferred, struct shard_poll, deferred);
+	struct side *side = poll->poller->intake->side;
+	struct arena arena = {0};
+	switch (answer_verdict(&poll->call, poll->complete)) {
+	case VERDICT_GOOD:
+		if (poll->iterator)
+			on_records(poll, answer_tree(&poll->call, &arena));
+		else
+			on_iterator(poll, answer_tree(&poll->call, &arena));
+		break;
+	case VERDICT_THROTTLED:
+		side->throttled++;
+		break;
+	case VERDICT_EXPIRED:
+		free(poll->iterator);
+		poll->iterator = NULL;
+		side->retried++;
+		break;
+	case VERDICT_UNSURE:
+	case VERDICT_IN_USE:
+		side->retried++;
+		break;
+	default:
+		fail(poll);
+	}
 	arena_free(&arena);
+	if (!poll->over)
+		poll_again(poll);
 }
 
 static void on_answered(struct call *call, bool complete)
 {
 	struct shard_poll *poll = call->arg;
-	struct tally *tally = &poll->poller->load->polled;
-	uint64_t now = now_ns();
-	if (complete && call->status == 200)
-		on_good_answer(poll, now);
-	else if (complete && call->answer.n && memmem(call->answer.p, call->answer.n, "ProvisionedThroughput", 21))
-		tally->throttled++;
-	else
-		tally->errors++;
-	if (poll->poller->load->pollers)
-		poll_again(poll);
+	poll->answered_ns = connection_read_ns(poll->poller->connection);
+	poll->complete = complete;
+	load_defer(poll->poller->run->load, &poll->deferred);
+}
+
+/* ---- Calls ---------------------------------------------------------------------------------------------------------- */
+
+/* As for a subscription: once the puts have begun, a start without a last record is the shard's own. */
+static void write_position(struct shard_poll *poll, struct writer *w)
+{
+	const struct run *run = poll->poller->run;
+	const char *last = poll->poller->intake->last_sequence[poll->shard], *type = "LATEST";
+	if (last[0])
+		type = "AFTER_SEQUENCE_NUMBER";
+	else if (run->load->options->horizon || poll->child || run->put_begin_ns)
+		type = "TRIM_HORIZON";
+	write_kv_str(w, "ShardIteratorType", str_of(type));
+	if (last[0])
+		write_kv_str(w, "StartingSequenceNumber", str_of(last));
 }
 
 static void ask(struct shard_poll *poll)
 {
-	struct load *load = poll->poller->load;
-	const struct load_options *options = load->options;
+	const struct load *load = poll->poller->run->load;
+	struct writer w;
 	call_free(&poll->call);
-	poll->call =
-		(struct call){.operation = poll->asking_iterator ? "GetShardIterator" : "GetRecords", .on_end = on_answered, .arg = poll};
-	if (poll->asking_iterator)
-		buf_printf(&poll->call.body, "{\"StreamName\":\"%s\",\"ShardId\":\"%s\",\"ShardIteratorType\":\"%s\"}", options->stream,
-			   load->shard_ids[poll->shard], options->horizon ? "TRIM_HORIZON" : "LATEST");
-	else
-		buf_printf(&poll->call.body, "{\"ShardIterator\":\"%s\"}", poll->iterator);
+	poll->call = (struct call){.operation = poll->iterator ? "GetRecords" : "GetShardIterator",
+				   .encoding = load->options->format,
+				   .on_end = on_answered,
+				   .arg = poll};
+	writer_init(&w, load->options->format, &poll->call.body);
+	write_map(&w);
+	if (poll->iterator) {
+		write_kv_str(&w, "ShardIterator", str_of(poll->iterator));
+	} else {
+		write_kv_str(&w, "StreamName", str_of(load->stream));
+		write_kv_str(&w, "ShardId", str_of(load->shards[poll->shard].id));
+		write_position(poll, &w);
+	}
+	write_map_end(&w);
 	connection_call(poll->poller->connection, &poll->call);
 }
 
 static void on_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct shard_poll *poll = arg;
-	uint64_t gap = (uint64_t)(1e9 * CAUTION * poll->poller->load->options->pollers / CALLS_PER_SECOND);
+	uint64_t interval = interval_ns(poll->poller->run);
 	(void)fd, (void)what;
-	for (poll->due_ns += gap; poll->due_ns <= now_ns();)
-		poll->due_ns += gap;
+	/* The phase stays, however late an answer was. */
+	for (poll->due_ns += interval; poll->due_ns <= now_ns();)
+		poll->due_ns += interval;
 	ask(poll);
 }
 
-static bool poller_start(struct load *load, struct poller *poller, unsigned number)
+/* ---- Life ----------------------------------------------------------------------------------------------------------- */
+
+static void poll_begin(struct poller *poller, unsigned shard, bool child)
 {
-	uint64_t begin = now_ns();
-	poller->load = load;
-	ledger_init(&poller->ledger, load->numbers_max);
-	poller->shards = xcalloc(load->n_shards, sizeof *poller->shards);
-	poller->connection = connection_open(load->base, &load->options->endpoint, 0);
-	if (!poller->connection)
-		return false;
-	for (unsigned shard = 0; shard < load->n_shards; shard++) {
-		struct shard_poll *poll = &poller->shards[shard];
-		*poll = (struct shard_poll){.poller = poller, .shard = shard, .asking_iterator = true};
-		poll->timer = evtimer_new(load->base, on_due, poll);
-		poll->due_ns = begin + (uint64_t)(1e9 * CAUTION * number / CALLS_PER_SECOND);
-		ask(poll);
-	}
-	return true;
+	struct load *load = poller->run->load;
+	struct shard_poll *poll = poller->shards[shard] = xcalloc(1, sizeof *poll);
+	poll->poller = poller;
+	poll->shard = shard;
+	poll->child = child;
+	poll->deferred.run = run_answer;
+	list_init(&poll->deferred.link);
+	poll->timer = evtimer_new(load->base, on_due, poll);
+	poll->due_ns = now_ns() + (uint64_t)(1e9 * CAUTION * poller->number / CALLS_PER_SECOND);
+	ask(poll);
 }
 
-bool pollers_start(struct load *load)
+static void poller_start(struct run *run, struct poller *poller, unsigned number)
 {
-	bool never = false;
-	load->pollers = xcalloc(load->options->pollers ? load->options->pollers : 1, sizeof *load->pollers);
-	for (unsigned i = 0; i < load->options->pollers; i++)
-		if (!poller_start(load, &load->pollers[i], i))
-			return false;
-	/* Positions are fixed by GetShardIterator: nothing may be put before each poller has its iterators. */
-	for (unsigned i = 0; i < load->options->pollers; i++)
-		for (int tries = 0; load->pollers[i].ready < load->n_shards; tries++)
-			if (load_wait(load, &never, 0.05) || tries > 400)
+	struct load *load = run->load;
+	poller->run = run;
+	poller->number = number;
+	poller->intake = &run->intakes[run->plan->consumers + number];
+	poller->shards = xcalloc(LOAD_SHARDS_MAX, sizeof(*poller->shards));
+	snprintf(poller->intake->receiver->name, sizeof poller->intake->receiver->name, "poller %u", number + 1);
+	poller->connection = connection_open(load->base, &load->endpoint, 0);
+	for (unsigned shard = 0; shard < load->n_shards_first; shard++)
+		poll_begin(poller, shard, false);
+}
+
+void pollers_start(struct run *run)
+{
+	run->regime->polled.interval_ms = (double)interval_ns(run) / 1e6;
+	run->pollers = xcalloc(run->plan->pollers ? run->plan->pollers : 1, sizeof *run->pollers);
+	for (unsigned i = 0; i < run->plan->pollers; i++)
+		poller_start(run, &run->pollers[i], i);
+}
+
+bool pollers_ready(const struct run *run)
+{
+	for (unsigned i = 0; i < run->plan->pollers; i++)
+		for (unsigned shard = 0; shard < run->load->n_shards_first; shard++)
+			if (!run->pollers[i].shards[shard]->ready)
 				return false;
 	return true;
 }
 
-bool pollers_have(const struct load *load, uint64_t records)
+static void poll_free(struct shard_poll *poll)
 {
-	for (unsigned i = 0; i < load->options->pollers; i++)
-		if (load->pollers[i].ledger.count < records)
-			return false;
-	return true;
+	list_remove(&poll->deferred.link);
+	event_free(poll->timer);
+	call_free(&poll->call);
+	free(poll->iterator);
+	free(poll);
 }
 
-uint64_t pollers_window_bytes(const struct load *load)
+void pollers_free(struct run *run)
 {
-	uint64_t sum = 0;
-	for (unsigned i = 0; i < load->options->pollers; i++)
-		sum += load->pollers[i].ledger.window_bytes;
-	return sum;
-}
-
-void pollers_free(struct load *load)
-{
-	struct poller *pollers = load->pollers;
-	load->pollers = NULL;
-	for (unsigned i = 0; pollers && i < load->options->pollers; i++) {
-		for (unsigned shard = 0; pollers[i].shards && shard < load->n_shards; shard++) {
-			if (pollers[i].shards[shard].timer)
-				event_free(pollers[i].shards[shard].timer);
-			call_free(&pollers[i].shards[shard].call);
-		}
-		connection_close(pollers[i].connection);
-		ledger_fini(&pollers[i].ledger);
-		free(pollers[i].shards);
+	for (unsigned i = 0; run->pollers && i < run->plan->pollers; i++) {
+		struct poller *poller = &run->pollers[i];
+		connection_close(poller->connection);
+		for (unsigned shard = 0; poller->shards && shard < LOAD_SHARDS_MAX; shard++)
+			if (poller->shards[shard])
+				poll_free(poller->shards[shard]);
+		free(poller->shards);
 	}
-	free(pollers);
+	free(run->pollers);
+	run->pollers = NULL;
 }

@@ -1,35 +1,23 @@
-/* setup.c: the stream and the consumers of a measurement: made before it, removed after it. */
-#include <errno.h>
+/* setup.c: the stream and the consumers of a load: made before anything is measured, removed after it.
+ *
+ *   CreateStream, then DescribeStreamSummary until it is ACTIVE (DescribeStream where an emulator has no such operation), then ListShards
+ *   RegisterStreamConsumer, then DescribeStreamConsumer until it is ACTIVE
+ *   at the end DeleteStream, which ends its consumers too; a stream that stays loses those that were registered here
+ *
+ * Control calls are asked again while the endpoint throttles, answers 5xx or nothing: a call that was done although its answer was lost
+ * then meets its own work, which is taken for done. What cannot be removed is named. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "loadtest/load.h"
+#include "penstock/writer.h"
 
-uint64_t now_ns(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
+#define ANSWER_S 30
+#define ACTIVE_S 120     /* how long CREATING may last */
+#define THROTTLES_MAX 40 /* half a second each: control operations have limits of some calls a second, which others may have used up */
+#define UNSURE_MAX 6
 
-static void on_time_over(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd, (void)what;
-	*(bool *)arg = true;
-}
-
-bool load_wait(struct load *load, const bool *done, double seconds)
-{
-	bool over = false;
-	struct timeval limit = {.tv_sec = (time_t)seconds, .tv_usec = (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)};
-	struct event *timer = evtimer_new(load->base, on_time_over, &over);
-	evtimer_add(timer, &limit);
-	while (!over && !*done)
-		event_base_loop(load->base, EVLOOP_ONCE);
-	event_free(timer);
-	return *done;
-}
+/* ---- Asking --------------------------------------------------------------------------------------------------------- */
 
 struct asked {
 	struct call call;
@@ -43,135 +31,333 @@ static void on_answered(struct call *call, bool complete)
 	asked->done = true;
 }
 
-/* One call; 0: there was no answer. Texts of the answer are the arena's. */
-static int ask_once(struct load *load, const char *operation, const char *body, struct arena *arena, struct str *text)
+static enum verdict ask_once(struct load *load, const char *operation, const struct buf *body, struct arena *arena, struct value **answer,
+			     const char **why)
 {
-	struct asked asked = {.call = {.operation = operation, .on_end = on_answered}};
+	struct asked asked = {.call = {.operation = operation, .on_end = on_answered, .encoding = load->options->format}};
+	char text[300];
 	asked.call.arg = &asked;
-	buf_put(&asked.call.body, body, strlen(body));
+	buf_put(&asked.call.body, body->p, body->n);
 	connection_call(load->control, &asked.call);
-	bool answered = load_wait(load, &asked.done, 30) && asked.complete;
-	if (!answered)
-		fprintf(stderr, "penstock-load: no answer to %s\n", operation);
-	if (!asked.done)
-		exit(1); /* the call is still the connection's */
-	*text = arena_str(arena, (struct str){asked.call.answer.p ? (char *)asked.call.answer.p : "", asked.call.answer.n});
-	int status = asked.call.status;
+	if (!load_wait(load, &asked.done, ANSWER_S) && !asked.done)
+		connection_cancel(load->control, &asked.call);
+	enum verdict verdict = answer_verdict(&asked.call, asked.complete);
+	answer_describe(&asked.call, asked.complete, text, sizeof text);
+	if (why)
+		*why = arena_printf(arena, "%s: %s", operation, text).p;
+	/* The tree's strings are lent from the bytes, so these move into the arena first. */
+	asked.call.answer = (struct buf){(uint8_t *)arena_str(arena, (struct str){(char *)asked.call.answer.p, asked.call.answer.n}).p,
+					 asked.call.answer.n, 0};
+	*answer = answer_tree(&asked.call, arena);
+	asked.call.answer = (struct buf){0};
 	call_free(&asked.call);
-	return answered ? status : 0;
+	return verdict;
 }
 
-static bool too_often(int status, struct str text)
+enum verdict load_ask(struct load *load, const char *operation, const struct buf *body, struct arena *arena, struct value **answer,
+		      const char **why)
 {
-	return status == 400 && memmem(text.p, text.n, "LimitExceededException", 22) && memmem(text.p, text.n, "Rate exceeded", 13);
-}
-
-bool load_ask(struct load *load, const char *operation, const char *body, struct arena *arena, struct value **answer)
-{
-	struct str text;
-	bool never = false;
-	int status = ask_once(load, operation, body, arena, &text);
-	/* Control operations have a limit of some calls a second; what another client took of it comes back. */
-	for (int i = 0; i < 60 && too_often(status, text); i++) {
-		load_wait(load, &never, 0.5);
-		status = ask_once(load, operation, body, arena, &text);
+	enum verdict verdict = ask_once(load, operation, body, arena, answer, why);
+	for (unsigned throttles = 0, unsure = 0; !load->interrupted || load->removing;) {
+		if (verdict == VERDICT_THROTTLED && throttles++ < THROTTLES_MAX)
+			load_sleep(load, 0.5);
+		else if (verdict == VERDICT_UNSURE && unsure++ < UNSURE_MAX)
+			load_sleep(load, (double)backoff_ns(load, unsure, 100000000, 2000000000) / 1e9);
+		else
+			break;
+		verdict = ask_once(load, operation, body, arena, answer, why);
 	}
-	if (status != 0 && status != 200)
-		fprintf(stderr, "penstock-load: %s: %d " STR_FMT "\n", operation, status, STR_ARG(text));
-	return status == 200 && (text.n == 0 || value_decode(ENCODING_JSON, (const uint8_t *)text.p, text.n, arena, answer) == STATUS_OK);
+	return verdict;
 }
 
-static struct str text_member(const struct value *map, const char *key)
+/* A body with up to two members that are strings; the second may be NULL. */
+static struct buf body_of(struct load *load, const char *key, const char *value, const char *key2, const char *value2)
 {
-	const struct value *v = map ? value_member(map, str_of(key)) : NULL;
-	return v && v->kind == VALUE_STRING ? v->str : (struct str){"", 0};
+	struct buf body = {0};
+	struct writer w;
+	writer_init(&w, load->options->format, &body);
+	write_map(&w);
+	write_kv_str(&w, key, str_of(value));
+	if (key2)
+		write_kv_str(&w, key2, str_of(value2));
+	write_map_end(&w);
+	return body;
 }
 
-/* Asks until member `status` of `inside` says ACTIVE; at most 30 s. */
-static bool wait_active(struct load *load, const char *operation, const char *body, const char *inside, const char *status)
+/* ---- The stream ----------------------------------------------------------------------------------------------------- */
+
+static enum verdict describe(struct load *load, struct arena *arena, const struct value **description, const char **why)
 {
-	bool never = false;
-	for (int i = 0; i < 240; i++) {
+	struct buf body = body_of(load, "StreamName", load->stream, NULL, NULL);
+	struct value *answer;
+	enum verdict verdict = load_ask(load, "DescribeStreamSummary", &body, arena, &answer, why);
+	const char *member = "StreamDescriptionSummary";
+	if (verdict == VERDICT_NO_OPERATION) {
+		verdict = load_ask(load, "DescribeStream", &body, arena, &answer, why);
+		member = "StreamDescription";
+	}
+	*description = answer ? value_member(answer, str_of(member)) : NULL;
+	buf_free(&body);
+	return verdict;
+}
+
+static bool wait_active(struct load *load)
+{
+	uint64_t end = now_ns() + (uint64_t)(ACTIVE_S * 1e9);
+	const char *why = "";
+	while (!load->interrupted && now_ns() < end) {
 		struct arena arena = {0};
-		struct value *answer = NULL;
-		bool good = load_ask(load, operation, body, &arena, &answer);
-		bool active = good && str_equal(text_member(value_member(answer, str_of(inside)), status), STR("ACTIVE"));
+		const struct value *description;
+		enum verdict verdict = describe(load, &arena, &description, &why);
+		bool active = verdict == VERDICT_GOOD && str_equal(text_member(description, "StreamStatus"), STR("ACTIVE"));
+		snprintf(load->arn, sizeof load->arn, STR_FMT, STR_ARG(text_member(description, "StreamARN")));
+		if (verdict != VERDICT_GOOD)
+			fprintf(stderr, "penstock-load: %s\n", why);
 		arena_free(&arena);
-		if (active || !good)
+		if (active || verdict != VERDICT_GOOD)
 			return active;
-		load_wait(load, &never, 0.125); /* AWS allows 20 a second */
+		load_sleep(load, 0.125); /* AWS allows 20 a second */
 	}
+	if (!load->interrupted)
+		fprintf(stderr, "penstock-load: the stream \"%s\" was not ACTIVE after %d s\n", load->stream, ACTIVE_S);
 	return false;
+}
+
+unsigned shard_find(struct load *load, struct str id)
+{
+	for (unsigned i = 0; i < load->n_shards; i++)
+		if (str_equal(str_of(load->shards[i].id), id))
+			return i;
+	return LOAD_SHARDS_MAX;
+}
+
+static unsigned shard_learn(struct load *load, struct str id)
+{
+	unsigned known = shard_find(load, id);
+	if (known < LOAD_SHARDS_MAX || load->n_shards == LOAD_SHARDS_MAX || id.n == 0 || id.n > SHARD_ID_MAX)
+		return known;
+	struct shard *shard = &load->shards[load->n_shards];
+	*shard = (struct shard){0};
+	memcpy(shard->id, id.p, id.n);
+	return load->n_shards++;
+}
+
+unsigned shards_learn_children(struct load *load, const struct value *children, unsigned out[2])
+{
+	unsigned n = 0;
+	if (!children || children->kind != VALUE_LIST)
+		return 0;
+	for (const struct value *child = children->first; child && n < 2; child = child->next) {
+		unsigned at = shard_learn(load, text_member(child, "ShardId")), i = 0;
+		const struct value *parents = value_member(child, STR("ParentShards"));
+		if (at == LOAD_SHARDS_MAX)
+			continue;
+		for (const struct value *parent = parents && parents->kind == VALUE_LIST ? parents->first : NULL; parent && i < 2;
+		     parent = parent->next, i++)
+			snprintf(load->shards[at].parents[i], sizeof load->shards[at].parents[i], STR_FMT, STR_ARG(parent->str));
+		out[n++] = at;
+	}
+	return n;
+}
+
+/* One page of ListShards; `next` is NextToken, in and out. */
+static bool learn_page(struct load *load, char *next, size_t next_size)
+{
+	struct arena arena = {0};
+	struct buf body = next[0] ? body_of(load, "NextToken", next, NULL, NULL) : body_of(load, "StreamName", load->stream, NULL, NULL);
+	struct value *answer;
+	const char *why;
+	enum verdict verdict = load_ask(load, "ListShards", &body, &arena, &answer, &why);
+	const struct value *shards = NULL;
+	if (verdict == VERDICT_NO_OPERATION) {
+		verdict = load_ask(load, "DescribeStream", &body, &arena, &answer, &why);
+		answer = (struct value *)(uintptr_t)(answer ? value_member(answer, STR("StreamDescription")) : NULL);
+	}
+	if (verdict == VERDICT_GOOD && answer)
+		shards = value_member(answer, STR("Shards"));
+	for (const struct value *shard = shards && shards->kind == VALUE_LIST ? shards->first : NULL; shard; shard = shard->next)
+		shard_learn(load, text_member(shard, "ShardId"));
+	snprintf(next, next_size, STR_FMT, STR_ARG(text_member(answer, "NextToken")));
+	if (!shards)
+		fprintf(stderr, "penstock-load: the shards of \"%s\": %s\n", load->stream, why);
+	buf_free(&body);
+	arena_free(&arena);
+	return shards != NULL;
 }
 
 static bool learn_shards(struct load *load)
 {
-	char body[256];
-	struct arena arena = {0};
-	struct value *answer = NULL;
-	snprintf(body, sizeof body, "{\"StreamName\":\"%s\"}", load->options->stream);
-	bool good = load_ask(load, "ListShards", body, &arena, &answer);
-	const struct value *shards = good ? value_member(answer, STR("Shards")) : NULL;
-	for (const struct value *shard = shards ? shards->first : NULL; shard && load->n_shards < LOAD_SHARDS_MAX; shard = shard->next) {
-		struct str id = text_member(shard, "ShardId");
-		snprintf(load->shard_ids[load->n_shards++], sizeof load->shard_ids[0], STR_FMT, STR_ARG(id));
-	}
-	arena_free(&arena);
+	char next[4096] = "";
+	bool good;
+	do
+		good = learn_page(load, next, sizeof next);
+	while (good && next[0]);
+	load->n_shards_first = load->n_shards;
 	return good && load->n_shards > 0;
+}
+
+static bool stream_create(struct load *load)
+{
+	struct buf body = {0};
+	struct arena arena = {0};
+	struct writer w;
+	struct value *answer;
+	const char *why;
+	writer_init(&w, load->options->format, &body);
+	write_map(&w);
+	write_kv_str(&w, "StreamName", str_of(load->stream));
+	write_kv_int(&w, "ShardCount", load->options->shards);
+	write_map_end(&w);
+	/* A random name can only be ours, also when the answer is lost or Ctrl-C comes before it. */
+	load->stream_ours = !load->options->stream;
+	enum verdict verdict = load_ask(load, "CreateStream", &body, &arena, &answer, &why);
+	bool good = verdict == VERDICT_GOOD || (verdict == VERDICT_IN_USE && load->stream_ours);
+	if (verdict == VERDICT_IN_USE && !good)
+		fprintf(stderr, "penstock-load: there is a stream \"%s\" already; --existing reads one\n", load->stream);
+	else if (!good && !load->interrupted)
+		fprintf(stderr, "penstock-load: %s\n", why);
+	load->stream_ours = load->stream_ours || good;
+	buf_free(&body);
+	arena_free(&arena);
+	return good;
 }
 
 bool stream_make(struct load *load)
 {
-	char body[256];
-	struct arena arena = {0};
-	struct value *answer = NULL;
-	bool good = false;
-	snprintf(body, sizeof body, "{\"StreamName\":\"%s\",\"ShardCount\":%u}", load->options->stream, load->options->shards);
-	if (!load->options->existing && !load_ask(load, "CreateStream", body, &arena, &answer))
-		goto out;
-	snprintf(body, sizeof body, "{\"StreamName\":\"%s\"}", load->options->stream);
-	if (!wait_active(load, "DescribeStreamSummary", body, "StreamDescriptionSummary", "StreamStatus"))
-		goto out;
-	if (!load_ask(load, "DescribeStreamSummary", body, &arena, &answer))
-		goto out;
-	struct str arn = text_member(value_member(answer, STR("StreamDescriptionSummary")), "StreamARN");
-	snprintf(load->arn, sizeof load->arn, STR_FMT, STR_ARG(arn));
-	good = learn_shards(load);
-out:
-	arena_free(&arena);
-	return good;
+	if (load->options->stream)
+		snprintf(load->stream, sizeof load->stream, "%s", load->options->stream);
+	else
+		snprintf(load->stream, sizeof load->stream, "penstock-load-%08x", load->tag);
+	return (load->options->existing || load->options->existing_puts || stream_create(load)) && wait_active(load) && learn_shards(load);
+}
+
+static void consumers_deregister(struct load *load)
+{
+	for (unsigned i = 0; i < load->n_consumers; i++) {
+		struct arena arena = {0};
+		struct buf body = body_of(load, "ConsumerARN", load->consumer_arns[i], NULL, NULL);
+		struct value *answer;
+		const char *why;
+		enum verdict verdict = load_ask(load, "DeregisterStreamConsumer", &body, &arena, &answer, &why);
+		if (verdict != VERDICT_GOOD && verdict != VERDICT_MISSING)
+			fprintf(stderr, "penstock-load: a consumer stays: %s: %s\n", load->consumer_arns[i], why);
+		buf_free(&body);
+		arena_free(&arena);
+	}
+}
+
+/* Also in the middle of CREATING, which lets nobody delete it: asked again until that is over. */
+static void stream_delete(struct load *load)
+{
+	struct buf body = {0};
+	struct writer w;
+	uint64_t end = now_ns() + (uint64_t)(ACTIVE_S * 1e9);
+	writer_init(&w, load->options->format, &body);
+	write_map(&w);
+	write_kv_str(&w, "StreamName", str_of(load->stream));
+	write_kv_bool(&w, "EnforceConsumerDeletion", true);
+	write_map_end(&w);
+	for (;;) {
+		struct arena arena = {0};
+		struct value *answer;
+		const char *why;
+		enum verdict verdict = load_ask(load, "DeleteStream", &body, &arena, &answer, &why);
+		bool again = verdict == VERDICT_IN_USE && now_ns() < end;
+		if (verdict != VERDICT_GOOD && verdict != VERDICT_MISSING && !again)
+			fprintf(stderr, "penstock-load: the stream \"%s\" stays: %s\n", load->stream, why);
+		arena_free(&arena);
+		if (!again)
+			break;
+		load_sleep(load, 0.5);
+	}
+	buf_free(&body);
 }
 
 void stream_remove(struct load *load)
 {
-	char body[256];
-	/* The control connection has been idle for as long as the run took: the server may have closed it. */
-	connection_close(load->control);
-	load->control = connection_open(load->base, &load->options->endpoint, 0);
-	if (!load->control) {
-		fprintf(stderr, "penstock-load: the stream \"%s\" could not be deleted: %s\n", load->options->stream, strerror(errno));
-		return;
-	}
-	struct arena arena = {0};
-	struct value *answer = NULL;
-	snprintf(body, sizeof body, "{\"StreamName\":\"%s\",\"EnforceConsumerDeletion\":true}", load->options->stream);
-	load_ask(load, "DeleteStream", body, &arena, &answer);
-	arena_free(&arena);
+	load->removing = true;
+	if (load->stream_ours && !load->options->keep)
+		stream_delete(load);
+	else
+		consumers_deregister(load);
+	free(load->consumer_arns);
+	load->consumer_arns = NULL;
+	load->n_consumers = 0;
 }
 
-bool consumer_register(struct load *load, const char *name, char arn[300])
+/* ---- Consumers ------------------------------------------------------------------------------------------------------ */
+
+void consumer_names(struct load *load, unsigned i, char out[64]) { snprintf(out, 64, "penstock-load-%08x-%u", load->tag, i + 1); }
+
+static enum verdict consumer_wait_active(struct load *load, const char *arn, const char **why, struct arena *arena)
 {
-	char body[700];
-	struct arena arena = {0};
-	struct value *answer = NULL;
-	snprintf(body, sizeof body, "{\"StreamARN\":\"%s\",\"ConsumerName\":\"%s\"}", load->arn, name);
-	bool good = load_ask(load, "RegisterStreamConsumer", body, &arena, &answer);
-	if (good) {
-		struct str text = text_member(value_member(answer, STR("Consumer")), "ConsumerARN");
-		snprintf(arn, 300, STR_FMT, STR_ARG(text));
-		snprintf(body, sizeof body, "{\"ConsumerARN\":\"%s\"}", arn);
-		good = wait_active(load, "DescribeStreamConsumer", body, "ConsumerDescription", "ConsumerStatus");
+	struct buf body = body_of(load, "ConsumerARN", arn, NULL, NULL);
+	uint64_t end = now_ns() + (uint64_t)(ACTIVE_S * 1e9);
+	enum verdict verdict = VERDICT_UNSURE;
+	while (!load->interrupted && now_ns() < end) {
+		struct value *answer;
+		verdict = load_ask(load, "DescribeStreamConsumer", &body, arena, &answer, why);
+		const struct value *consumer = answer ? value_member(answer, STR("ConsumerDescription")) : NULL;
+		if (verdict != VERDICT_GOOD || str_equal(text_member(consumer, "ConsumerStatus"), STR("ACTIVE")))
+			break;
+		load_sleep(load, 0.125);
 	}
-	arena_free(&arena);
-	return good;
+	buf_free(&body);
+	return verdict;
+}
+
+/* A registration whose answer was lost is there already: its ARN is asked for by name. */
+static enum verdict consumer_find(struct load *load, const char *name, struct arena *arena, struct str *arn, const char **why)
+{
+	struct buf body = body_of(load, "StreamARN", load->arn, "ConsumerName", name);
+	struct value *answer;
+	enum verdict verdict = load_ask(load, "DescribeStreamConsumer", &body, arena, &answer, why);
+	if (verdict == VERDICT_GOOD)
+		*arn = text_member(answer ? value_member(answer, STR("ConsumerDescription")) : NULL, "ConsumerARN");
+	buf_free(&body);
+	return verdict;
+}
+
+static enum verdict consumer_register(struct load *load, struct arena *arena, const char **why)
+{
+	char name[64], *arn = load->consumer_arns[load->n_consumers];
+	struct value *answer;
+	consumer_names(load, load->n_consumers, name);
+	struct buf body = body_of(load, "StreamARN", load->arn, "ConsumerName", name);
+	enum verdict verdict = load_ask(load, "RegisterStreamConsumer", &body, arena, &answer, why);
+	struct str text = verdict == VERDICT_GOOD && answer ? text_member(value_member(answer, STR("Consumer")), "ConsumerARN") : STR("");
+	if (verdict == VERDICT_IN_USE)
+		verdict = consumer_find(load, name, arena, &text, why);
+	buf_free(&body);
+	if (verdict != VERDICT_GOOD)
+		return verdict;
+	if (text.n == 0 || text.n >= ARN_MAX) {
+		*why = "RegisterStreamConsumer answers no ConsumerARN";
+		return VERDICT_NO_OPERATION;
+	}
+	snprintf(arn, ARN_MAX, STR_FMT, STR_ARG(text));
+	load->n_consumers++;
+	return consumer_wait_active(load, arn, why, arena);
+}
+
+bool consumers_register(struct load *load, unsigned n)
+{
+	if (n > load->n_consumers)
+		load->consumer_arns = xrealloc(load->consumer_arns, n * sizeof *load->consumer_arns);
+	while (load->n_consumers < n && !load->no_push) {
+		struct arena arena = {0};
+		const char *why = "";
+		unsigned before = load->n_consumers;
+		enum verdict verdict = consumer_register(load, &arena, &why);
+		/* An emulator may hang up on what it does not know, or answer 500: six times are enough to believe it. */
+		load->no_push = verdict == VERDICT_NO_OPERATION || (verdict == VERDICT_UNSURE && before == 0 && !load->interrupted);
+		if (load->no_push)
+			snprintf(load->why_no_push, sizeof load->why_no_push, "%s", why);
+		else if (verdict != VERDICT_GOOD && !load->interrupted)
+			fprintf(stderr, "penstock-load: %s\n", why);
+		arena_free(&arena);
+		if (!load->no_push && (verdict != VERDICT_GOOD || load->interrupted))
+			return false;
+	}
+	return true;
 }

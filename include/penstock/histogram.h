@@ -16,5 +16,6 @@ void histogram_init(struct histogram *h);
 void histogram_add(struct histogram *h, uint64_t ns);
 void histogram_merge(struct histogram *into, const struct histogram *from);
 uint64_t histogram_quantile(const struct histogram *h, double q); /* 0 <= q <= 1; 0 when empty */
+uint64_t histogram_value(const struct histogram *h, uint32_t bucket); /* what stands for a bucket: its middle, within min and max */
 
 #endif

@@ -52,3 +52,20 @@ Test(histogram, beyond_the_last_bucket)
 	cr_assert_eq(histogram_quantile(&h, 0.9), UINT64_MAX);
 	cr_assert_eq(histogram_quantile(&h, 0.1), 5);
 }
+
+Test(histogram, buckets_have_values)
+{
+	static struct histogram h;
+	histogram_init(&h);
+	histogram_add(&h, 1000);
+	histogram_add(&h, 1000000);
+	histogram_add(&h, UINT64_C(1) << 43);
+	uint64_t values[3], n = 0;
+	for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++)
+		if (h.buckets[i])
+			values[n++] = histogram_value(&h, i);
+	cr_assert_eq(n, 3);
+	cr_assert_eq(values[0], 1001, "buckets there are 4 wide: 1000 to 1003");
+	expect_near(values[1], 1e6);
+	cr_assert_eq(values[2], UINT64_C(1) << 43, "the last bucket is what max says");
+}
