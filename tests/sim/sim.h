@@ -241,6 +241,8 @@ struct sim_stream *sim_stream_of(struct sim *sim, uint64_t id); /* NULL: no snap
 struct sim_shard *sim_any_shard(struct sim *sim, const struct catalogue *snapshot);
 bool sim_stream_ends(const struct sim_stream *stream); /* it is being deleted, or gone */
 bool sim_shard_ends(const struct sim_shard *shard);    /* the same, or retention has taken it */
+/* The same, or retention may have: the lane hears of it by other mail than who holds a snapshot. */
+bool sim_shard_may_be_gone(const struct sim *sim, const struct sim_shard *shard);
 
 /* ---- sim_change.c ---- */
 void sim_change(struct sim *sim);                   /* one, by dice */

@@ -25,6 +25,13 @@ static const char *const kinds[] = {
 
 /* ---- The answer ---- */
 
+/* What comes after it is cut short more often than all else. */
+static void cut_short(struct sim *sim, enum change_kind kind)
+{
+	if (!sim->plan && kind != CHANGE_REGISTER_CONSUMER && rng_chance(&sim->rng, 12))
+		sim_disk_arm(sim->disk, rng_range(&sim->rng, 1, 30));
+}
+
 /* Of a stream that was changed: does the snapshot show it? */
 static bool shows(const struct sim *sim, const struct change *change)
 {
@@ -57,6 +64,7 @@ static void on_changed(struct change *change)
 	sim_say(sim, "%s %s: %s", kinds[change->kind], asked->stream, status_name(change->status));
 	if (change->status == STATUS_OK) {
 		count(sim, change->kind);
+		cut_short(sim, change->kind);
 		/* Another change may lie between: then only a deletion of the stream can hide this one. */
 		if (!shows(sim, change) && sim->changes_out == 0)
 			sim_fail(sim, "%s %s: done, and the snapshot does not show it", kinds[change->kind], asked->stream);

@@ -157,7 +157,7 @@ static bool may_refuse(const struct sim_client *client, enum status status)
 	case STATUS_IN_USE:
 		return client->rival;
 	case STATUS_NOT_FOUND:
-		return sim_client_dropped(client) || client->shard->expired;
+		return sim_client_dropped(client) || sim_shard_may_be_gone(sim, client->shard);
 	default:
 		return status == STATUS_CLOSING && sim->stopping;
 	}

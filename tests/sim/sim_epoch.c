@@ -89,11 +89,12 @@ static void clean_stop(struct sim *sim)
 /* Recovers, and sees that everything is there; cut short, it begins again. */
 static bool begin(struct sim *sim)
 {
+	static const uint64_t reach[] = {8, 60, 60, 400};
 	for (int tries = 0; !sim->failed; tries++) {
 		if (sim->plan)
 			sim_disk_arm(sim->disk, tries == 0 && sim->count.crashes ? sim->plan->again : 0);
 		else if (tries < 3 && chance(sim, 25))
-			sim_disk_arm(sim->disk, rng_range(&sim->rng, 1, chance(sim, 50) ? 60 : 400));
+			sim_disk_arm(sim->disk, rng_range(&sim->rng, 1, reach[rng_below(&sim->rng, 4)]));
 		uint64_t calls = sim_disk_calls(sim->disk, SIM_ANY);
 		sim_say(sim, "starts");
 		if (sim_world_open(sim) && sim_check_all(sim)) {
@@ -138,6 +139,25 @@ static void epoch(struct sim *sim, unsigned steps)
 		clean_stop(sim);
 }
 
+/* Nothing is on its way any more: what was CREATING, UPDATING or DELETING is done. */
+static void check_at_rest(struct sim *sim)
+{
+	sim_advance(sim, (sim->transition_ms + 2000) * 1000000);
+	sim_drain(sim);
+	for (unsigned s = 0; s < sim->n_streams && !sim_over(sim); s++) {
+		const struct sim_stream *stream = &sim->streams[s];
+		if (stream->gone)
+			continue;
+		if (stream->status != STREAM_ACTIVE)
+			sim_fail(sim, "rest: stream %llu is %s for good", (unsigned long long)stream->id,
+				 stream_status_name(stream->status));
+		for (uint32_t i = 0; i < stream->n_consumers; i++)
+			if (!stream->consumers[i].gone && stream->consumers[i].status != CONSUMER_ACTIVE)
+				sim_fail(sim, "rest: consumer %llu is %s for good", (unsigned long long)stream->consumers[i].id,
+					 consumer_status_name(stream->consumers[i].status));
+	}
+}
+
 /* The last start is left alone: all must come to its end. */
 static void last_epoch(struct sim *sim)
 {
@@ -145,6 +165,8 @@ static void last_epoch(struct sim *sim)
 	if (!sim->failed && begin(sim)) {
 		sim_disk_arm(sim->disk, 0);
 		sim_settle(sim);
+		if (!sim_over(sim))
+			check_at_rest(sim);
 		sim_follow_all(sim);
 		if (!sim->failed)
 			clean_stop(sim);

@@ -246,7 +246,7 @@ static void check_exception(struct sim_client *client, const struct eventstream_
 	struct sim *sim = client->sim;
 	bool expected = str_equal(view->exception_type, STR("ResourceInUseException")) ||
 			(str_equal(view->exception_type, STR("ResourceNotFoundException")) &&
-			 (sim_client_dropped(client) || client->shard->expired));
+			 (sim_client_dropped(client) || sim_shard_may_be_gone(sim, client->shard)));
 	if (!expected && !sim_broken(sim))
 		sim_fail(sim, "subscription of shard %u ends with " STR_FMT ": " STR_FMT, client->shard->number,
 			 STR_ARG(view->exception_type), STR_ARG(view->payload));

@@ -67,7 +67,7 @@ static void on_followed(struct store_read *read)
 	if (read->status == STATUS_OK)
 		take(follow);
 	else if (read->status == STATUS_CLOSING     ? !sim->stopping
-		 : read->status == STATUS_NOT_FOUND ? !sim_shard_ends(follow->shard)
+		 : read->status == STATUS_NOT_FOUND ? !sim_shard_may_be_gone(sim, follow->shard)
 						    : !sim_broken(sim))
 		sim_fail(sim, "follow: shard %u: %s", follow->shard->number, status_name(read->status));
 	store_read_release(read);

@@ -187,7 +187,7 @@ static bool may_refuse(const struct poll *poll, enum status status)
 	case STATUS_IO:
 		return sim_broken(sim);
 	case STATUS_NOT_FOUND:
-		return sim_shard_ends(poll->shard);
+		return sim_shard_may_be_gone(sim, poll->shard);
 	case STATUS_THROTTLED:
 		return sim->limits.read_calls != 0;
 	default:

@@ -25,6 +25,11 @@ struct sim_stream *sim_stream_of(struct sim *sim, uint64_t id)
 bool sim_stream_ends(const struct sim_stream *stream) { return stream->gone || stream->status == STREAM_DELETING; }
 bool sim_shard_ends(const struct sim_shard *shard) { return shard->expired || sim_stream_ends(shard->stream); }
 
+bool sim_shard_may_be_gone(const struct sim *sim, const struct sim_shard *shard)
+{
+	return sim_shard_ends(shard) || (shard->info.closed && shard->info.closed_ms < sim_horizon(sim, shard->stream));
+}
+
 struct sim_shard *sim_any_shard(struct sim *sim, const struct catalogue *snapshot)
 {
 	if (!snapshot || !snapshot->n_streams)
