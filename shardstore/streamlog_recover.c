@@ -289,12 +289,14 @@ static enum status settle_newest(struct recover *recover)
 	return STATUS_OK;
 }
 
-/* A create that was cut short may have left a directory that only memory knows. */
-static enum status settle_directory(struct recover *recover)
+/* A process that died of a failed sync may have left names that only memory knows: of the directory when it is empty, else of files. Were a
+ * later file's name durable and an earlier one's not, a power cut would look like damage. */
+static enum status settle_names(struct recover *recover)
 {
 	struct streamlog *log = recover->log;
-	int err = log->io->sync_dir(log->io, log->parent);
-	return err ? streamlog_refused(log, "sync_dir", log->parent, err) : STATUS_OK;
+	const char *directory = recover->n ? log->path : log->parent;
+	int err = log->io->sync_dir(log->io, directory);
+	return err ? streamlog_refused(log, "sync_dir", directory, err) : STATUS_OK;
 }
 
 /* ---- Open ---- */
@@ -328,7 +330,9 @@ static enum status recover_all(struct recover *recover)
 	for (uint32_t i = 0; !status && i < recover->n; i++)
 		status = take_segment(recover, i);
 	if (!status)
-		status = recover->n ? settle_newest(recover) : settle_directory(recover);
+		status = settle_names(recover);
+	if (!status && recover->n)
+		status = settle_newest(recover);
 	if (!status && !recover->has_id && getrandom(recover->log->log_id, SEGMENT_LOG_ID, 0) != SEGMENT_LOG_ID)
 		status = STATUS_IO;
 	if (!status)
