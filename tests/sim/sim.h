@@ -179,6 +179,7 @@ struct sim {
 	struct sim_worker workers[SIM_WORKERS];
 	unsigned puts_out, reads_out, admins_out, changes_out;
 	bool poisoned, stopping;
+	bool rather_killed;         /* the end of this epoch */
 	bool full;                  /* the disk has a limit just now */
 	unsigned pace[16];          /* weights of what may happen next */
 	uint32_t hot;               /* with skewed puts: the key of most of them */

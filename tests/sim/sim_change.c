@@ -25,11 +25,15 @@ static const char *const kinds[] = {
 
 /* ---- The answer ---- */
 
-/* What comes after it is cut short more often than all else. */
+/* What comes after it is cut short more often than all else. A deletion most of all, since there are few, and by a kill: what it took away
+ * may then be gone in memory only, and is back after the next power cut. */
 static void cut_short(struct sim *sim, enum change_kind kind)
 {
-	if (!sim->plan && kind != CHANGE_REGISTER_CONSUMER && rng_chance(&sim->rng, 12))
-		sim_disk_arm(sim->disk, rng_range(&sim->rng, 1, 30));
+	bool deletion = kind == CHANGE_DELETE_STREAM;
+	if (sim->plan || kind == CHANGE_REGISTER_CONSUMER || !rng_chance(&sim->rng, deletion ? 60 : 12))
+		return;
+	sim_disk_arm(sim->disk, rng_range(&sim->rng, 1, deletion ? 16 : 30));
+	sim->rather_killed = deletion;
 }
 
 /* Of a stream that was changed: does the snapshot show it? */

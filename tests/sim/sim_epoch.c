@@ -51,7 +51,8 @@ static void crash(struct sim *sim)
 	sim_world_close(sim);
 	if (sim->failed)
 		return;
-	uint64_t dice = rng_below(&sim->rng, 100);
+	uint64_t dice = rng_below(&sim->rng, sim->rather_killed ? 30 : 100);
+	sim->rather_killed = false;
 	sim_say(sim, dice < 20 ? "killed" : "the power is cut%s", dice < 30 ? ", and all goes that was not synced" : "");
 	if (dice < 20)
 		sim_disk_kill(sim->disk);
@@ -129,7 +130,7 @@ static void epoch(struct sim *sim, unsigned steps)
 {
 	if (!begin(sim))
 		return;
-	sim_disk_arm(sim->disk, chance(sim, 60) ? rng_range(&sim->rng, 1, 1200) : 0);
+	sim_disk_arm(sim->disk, chance(sim, 60) ? rng_range(&sim->rng, 1, chance(sim, 30) ? 120 : 1200) : 0);
 	work(sim, steps);
 	if (sim->failed)
 		return;
