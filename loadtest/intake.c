@@ -7,6 +7,7 @@
  * producer's, and counted apart. Any other second sight is the server's, and so is a record that stands before one already received.
  *
  * Failure modes: data that is not base64, or has no stamp of ours, is damaged; a record of another run is left alone. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "loadtest/run.h"
@@ -50,11 +51,19 @@ void intake_fini(struct intake *intake)
 	free(intake->last_sequence);
 }
 
-/* False: it does not lie behind the shard's last one. Emulators' numbers differ in width; the shorter is the smaller. */
+/* Decimal numbers without leading zeros: penstock's and AWS's have one width, emulators' may not. */
+static int number_compare(struct str a, struct str b)
+{
+	if (a.n != b.n)
+		return a.n < b.n ? -1 : 1;
+	return memcmp(a.p, b.p, a.n);
+}
+
+/* False: it does not lie behind the shard's last one. */
 static bool in_order(struct intake *intake, unsigned shard, struct str sequence)
 {
 	char *last = intake->last_sequence[shard];
-	if (sequence.n == 0 || sequence.n > SEQUENCE_MAX || str_compare(str_of(last), sequence) >= 0)
+	if (sequence.n == 0 || sequence.n > SEQUENCE_MAX || number_compare(str_of(last), sequence) >= 0)
 		return false;
 	memcpy(last, sequence.p, sequence.n);
 	last[sequence.n] = '\0';
@@ -89,6 +98,13 @@ static void book_latency(struct intake *intake, const struct record_stamp *stamp
 	histogram_add(&intake->side->after_answer, answered && at_ns > answered ? at_ns - answered : 0);
 }
 
+/* The first one of a side is named. */
+static void damaged(struct intake *intake, struct str sequence, const char *how)
+{
+	if (intake->side->damaged++ == 0)
+		fprintf(stderr, "penstock-load: %s: record " STR_FMT " is damaged: %s\n", intake->receiver->name, STR_ARG(sequence), how);
+}
+
 /* `key_len`: the partition key counts, as the limits count it. */
 static void book(struct intake *intake, unsigned shard, struct str sequence, size_t key_len, const uint8_t *data, size_t n, uint64_t at_ns,
 		 bool measured)
@@ -97,13 +113,13 @@ static void book(struct intake *intake, unsigned shard, struct str sequence, siz
 	struct record_stamp stamp;
 	bool existing = run->load->options->existing;
 	if (!record_stamp_read(data, n, &stamp)) {
-		intake->side->damaged++;
+		damaged(intake, sequence, "it has no stamp of penstock-load's");
 		return;
 	}
 	if (stamp.epoch != run->epoch && !existing)
 		return;
 	if (stamp.number >= (existing ? run->book.max : run->numbers)) {
-		intake->side->damaged++;
+		damaged(intake, sequence, "its number was never put");
 		return;
 	}
 	uint8_t *seen = &intake->seen[stamp.number], sends = existing ? 1 : run->book.sends[stamp.number];
@@ -137,7 +153,7 @@ void intake_records(struct intake *intake, unsigned shard, const struct value *r
 			 base64_decode(data->str, (uint8_t *)(uintptr_t)data->str.p, &n))
 			book(intake, shard, sequence, key.n, (const uint8_t *)data->str.p, n, at_ns, measured);
 		else
-			intake->side->damaged++;
+			damaged(intake, sequence, encoding == ENCODING_CBOR ? "its Data is no byte string" : "its Data is no base64");
 	}
 }
 

@@ -17,12 +17,13 @@
 #include <sys/resource.h>
 
 #define READY_S 60
-#define ANSWERS_S 60          /* for the last puts to be answered, retries and all */
-#define DRAIN_S 120           /* for the last records to arrive */
-#define QUIET_NS 3000000000u  /* a stream that was there already is read when nothing came for so long */
-#define RECORDS_MAX 20000000u /* of a closed loop, whose number nobody knows before */
-#define LAG_MOST_MS 5         /* of the schedule at p99, and */
-#define CPU_MOST 0.9          /* seconds a second: beyond either the figures are the client's own */
+#define ANSWERS_S 60           /* for the last puts to be answered, retries and all */
+#define DRAIN_S 120            /* for the last records to arrive, and */
+#define SILENT_NS 15000000000u /* after so long without any, no more will */
+#define QUIET_NS 3000000000u   /* a stream that was there already is read when nothing came for so long */
+#define RECORDS_MAX 20000000u  /* of a closed loop, whose number nobody knows before */
+#define LAG_MOST_MS 5          /* of the schedule at p99, and */
+#define CPU_MOST 0.9           /* seconds a second: beyond either the figures are the client's own */
 
 static double cpu_s(void)
 {
@@ -45,17 +46,23 @@ static bool until(struct run *run, bool (*ready)(const struct run *run), double 
 
 static bool receivers_ready(const struct run *run) { return consumers_ready(run) && pollers_ready(run); }
 
-static bool all_delivered(const struct run *run)
+static bool all_complete(const struct run *run)
 {
+	for (unsigned i = 0; i < run->n_intakes; i++)
+		if (!intake_complete(&run->intakes[i]))
+			return false;
+	return true;
+}
+
+static bool drained(const struct run *run)
+{
+	bool existing = run->load->options->existing;
+	uint64_t last_ns = run->drain_begin_ns;
 	if (run->window_end_ns)
 		return now_ns() >= run->window_end_ns;
-	uint64_t last_ns = run->put_begin_ns;
-	for (unsigned i = 0; i < run->n_intakes; i++) {
-		if (!run->load->options->existing && !intake_complete(&run->intakes[i]))
-			return false;
+	for (unsigned i = 0; i < run->n_intakes; i++)
 		last_ns = run->intakes[i].last_ns > last_ns ? run->intakes[i].last_ns : last_ns;
-	}
-	return !run->load->options->existing || now_ns() > last_ns + QUIET_NS;
+	return (!existing && all_complete(run)) || now_ns() > last_ns + (existing ? QUIET_NS : SILENT_NS);
 }
 
 static void window_set(struct run *run)
@@ -108,7 +115,8 @@ static bool receive_and_put(struct run *run)
 		return false;
 	}
 	consumers_resume(run);
-	until(run, all_delivered, options->drain_seconds > 0 ? options->drain_seconds + options->drain_skip + 30 : DRAIN_S);
+	run->drain_begin_ns = now_ns();
+	until(run, drained, options->drain_seconds > 0 ? options->drain_seconds + options->drain_skip + 30 : DRAIN_S);
 	return !run->failed;
 }
 

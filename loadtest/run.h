@@ -39,6 +39,7 @@ struct run {
 	unsigned puts_in_work;
 	uint64_t numbers;        /* given out so far */
 	uint64_t put_begin_ns, warm_ns, put_end_ns; /* warm: the warm-up's end */
+	uint64_t drain_begin_ns;
 	uint64_t window_begin_ns, window_end_ns; /* what drain_skip and drain_seconds say; 0: none */
 	struct histogram lag;    /* how late the schedule was served */
 	struct ticker *ticker;

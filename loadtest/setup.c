@@ -45,11 +45,11 @@ static enum verdict ask_once(struct load *load, const char *operation, const str
 	answer_describe(&asked.call, asked.complete, text, sizeof text);
 	if (why)
 		*why = arena_printf(arena, "%s: %s", operation, text).p;
-	/* The tree's strings are lent from the bytes, so these move into the arena first. */
-	asked.call.answer = (struct buf){(uint8_t *)arena_str(arena, (struct str){(char *)asked.call.answer.p, asked.call.answer.n}).p,
-					 asked.call.answer.n, 0};
+	/* The tree's strings are lent from the bytes, so it is made of a copy that lives as long. */
+	struct buf bytes = asked.call.answer;
+	asked.call.answer.p = (uint8_t *)(uintptr_t)arena_str(arena, (struct str){bytes.n ? (char *)bytes.p : "", bytes.n}).p;
 	*answer = answer_tree(&asked.call, arena);
-	asked.call.answer = (struct buf){0};
+	asked.call.answer = bytes;
 	call_free(&asked.call);
 	return verdict;
 }

@@ -96,8 +96,10 @@ static void decode(struct subscription *subscription)
 		subscription->consumer->intake->side->damaged++;
 		at = in->n;
 	}
-	memmove(in->p, in->p + at, in->n - at);
-	in->n -= at;
+	if (at) {
+		memmove(in->p, in->p + at, in->n - at);
+		in->n -= at;
+	}
 }
 
 static void run_decode(struct deferred *deferred) { decode(container_of(deferred, struct subscription, deferred)); }
