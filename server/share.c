@@ -27,9 +27,10 @@
 #define SWEEP_NS 300000
 #define CLOSED_PER_SWEEP 16 /* 10 us each, over TLS 30 */
 #define SWEEP_MS 1000
-#define SWEEP_STOPPING_MS 100
+#define SWEEP_HURRIED_MS 100
 #define SWEEP_GO_ON_MS 2
-#define SLOW_MAX 32 /* clients that are slow at once: more than chance would have */
+#define HURRIED_NS (5 * SECOND_NS) /* twice what it takes to be cut then */
+#define SLOW_MAX 32                /* clients that are slow at once: more than chance would have */
 #define PRESSED_BODIES (BODIES_MAX / 4)
 
 /* ---- New connections ---- */
@@ -128,21 +129,23 @@ static void sweep_in(struct worker *worker, int ms)
 	event_add(worker->sweep_timer, &wait);
 }
 
-/* Many slow clients at once, or much memory in bodies or answers: deadlines are short until that is over. Whoever gets on with what he
- * does is not late by them. */
+/* Many slow clients at once, or much memory in bodies or answers: deadlines are short until that is over, and a while longer, for those
+ * that came last. Whoever gets on with what he does is not late by them. */
 static bool is_pressed(const struct worker *worker)
 {
 	return worker->slow > SLOW_MAX || metric_get(METRIC_body_bytes) > PRESSED_BODIES ||
 	       metric_get(METRIC_answer_bytes) > PRESSED_ANSWERS;
 }
 
-static void begin_round(struct worker *worker)
+static void begin_round(struct worker *worker, uint64_t now_ns)
 {
 	size_t n = 0;
 	LIST_EACH (node, &worker->conns)
 		n++;
 	worker->sweep_left = n;
-	worker->hurried = is_pressed(worker);
+	if (is_pressed(worker))
+		worker->hurried_until_ns = now_ns + HURRIED_NS;
+	worker->hurried = now_ns < worker->hurried_until_ns;
 	worker->slow = 0;
 }
 
@@ -166,11 +169,14 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 	uint64_t now_ns = worker_now_ns(worker);
 	(void)fd, (void)what;
 	if (worker->sweep_left == 0)
-		begin_round(worker);
+		begin_round(worker, now_ns);
 	for (unsigned closed = 0; worker->sweep_left && closed < CLOSED_PER_SWEEP && worker_now_ns(worker) - now_ns < SWEEP_NS;
 	     worker->sweep_left--)
 		closed += !list_empty(&worker->conns) && sweep_one(worker, now_ns);
-	sweep_in(worker, worker->sweep_left ? SWEEP_GO_ON_MS : worker->stopping ? SWEEP_STOPPING_MS : SWEEP_MS);
+	if (worker->sweep_left)
+		sweep_in(worker, SWEEP_GO_ON_MS);
+	else
+		sweep_in(worker, worker->stopping || worker->hurried || is_pressed(worker) ? SWEEP_HURRIED_MS : SWEEP_MS);
 }
 
 /* ---- Life ---- */

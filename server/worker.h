@@ -67,7 +67,8 @@ struct worker {
 	size_t requests;              /* that live, also the detached ones */
 	size_t streaming;             /* of them: subscriptions that have begun */
 	unsigned slow;                /* clients that this sweep found keeping us waiting */
-	bool hurried;                 /* too many were: no one may for long */
+	bool hurried;                 /* too many were, or memory is short: no one may for long */
+	uint64_t hurried_until_ns;
 	uint64_t cut_said_ns;         /* when the log last told of a client that was cut */
 	uint64_t hub_armed_ns;        /* what hub_timer is set to; UINT64_MAX: nothing */
 	unsigned handshakes;          /* TLS handshake steps of this turn */
@@ -81,7 +82,7 @@ struct worker {
 };
 
 #define WORKER_STAGING (64u << 10)
-#define PRESSED_ANSWERS (16 << 20) /* bytes of answers in memory: from here on none may stand still for long, nor grow */
+#define PRESSED_ANSWERS (32 << 20) /* bytes of answers in memory: from here on none may stand still for long, nor grow */
 
 int worker_start(struct worker *worker, struct server *server, unsigned number);
 /* Any thread: a new connection; the worker owns fd from here. */

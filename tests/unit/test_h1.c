@@ -385,6 +385,35 @@ Test(h1, slow_heads_bodies_and_idle_connections_end)
 	bye();
 }
 
+/* One silent connection has its 10 s; when forty were silent at once, it has not, even if it came later and is alone now. */
+Test(h1, many_silent_connections_are_hurried_and_so_is_the_last)
+{
+	int fds[41];
+	struct buf out = {0};
+	for (unsigned i = 0; i < 40; i++)
+		fds[i] = connect_client();
+	pass(3 * SECOND_NS / 2);
+	fds[40] = connect_client();
+	pass(SECOND_NS);
+	for (unsigned i = 0; i < 5; i++)
+		pass(SECOND_NS / 10);
+	for (unsigned i = 0; i < 40; i++)
+		cr_assert(receive_all(fds[i], &out), "connection %u", i);
+	cr_assert_not(receive_all(fds[40], &out));
+	pass(SECOND_NS);
+	pass(SECOND_NS);
+	cr_assert(receive_all(fds[40], &out));
+	close(fds[40]);
+	pass(6 * SECOND_NS);
+	fds[40] = connect_client();
+	for (unsigned i = 0; i < 9; i++)
+		pass(SECOND_NS);
+	cr_assert_not(receive_all(fds[40], &out), "that is over now");
+	for (unsigned i = 0; i < 41; i++)
+		close(fds[i]);
+	buf_free(&out);
+}
+
 Test(h1, a_body_that_comes_slowly_but_comes)
 {
 	char piece[4096];
