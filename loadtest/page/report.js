@@ -89,7 +89,9 @@
 			ticks: { stroke: colour("grid"), width: 1, size: 4 }, gap: 4 }, more);
 	}
 	function msAxis(range) {
-		return axis({ size: 62, splits: (u) => logSplits(range[0], range[1], u.bbox.height / devicePixelRatio),
+		/* Room for the longest label that can stand there; 16: the gap and the tick. */
+		const size = Math.max(62, Math.ceil(textWidth([plain(10 ** Math.floor(Math.log10(range[1]))) + " ms"])) + 16);
+		return axis({ size, splits: (u) => logSplits(range[0], range[1], u.bbox.height / devicePixelRatio),
 			values: (u, splits) => splits.map((x) => plain(x) + " ms"), filter: (u, splits) => splits });
 	}
 
@@ -141,14 +143,15 @@
 		const ratio = devicePixelRatio, height = 15 * ratio, context = u.ctx;
 		const low = u.bbox.top + u.bbox.height - height / 2, high = u.bbox.top + height / 2, right = u.bbox.left + u.bbox.width;
 		context.save();
-		context.font = font(12 * ratio, 600);
 		context.textBaseline = "middle";
 		context.textAlign = "left";
 		context.lineWidth = ratio;
 		context.setLineDash([]);
 		const placed = labels.map((l) => ({ ...l, at: u.valToPos(l.y, "y", true), x: u.valToPos(l.x, "x", true) }));
-		for (const l of placed)
+		for (const l of placed) {
+			context.font = font(12 * ratio, l.weight || 600);
 			l.from = l.x + 10 * ratio + context.measureText(l.text).width < right ? l.x + 10 * ratio : right + 8 * ratio;
+		}
 		placed.sort((a, b) => a.at - b.at);
 		placed.forEach((l, i) => { l.to = Math.max(l.at, i ? placed[i - 1].to + height : high); });
 		for (let i = placed.length - 1, limit = low; i >= 0; limit = placed[i].to - height, i--)
@@ -161,6 +164,7 @@
 			context.lineTo(l.from - 3 * ratio, l.to);
 			context.stroke();
 			context.globalAlpha = 1;
+			context.font = font(12 * ratio, l.weight || 600);
 			context.fillText(l.text, l.from, l.to);
 		}
 		context.restore();
@@ -229,7 +233,10 @@
 		chart($("p-consumers"), (width) => {
 			/* On a phone the colour has to say whose line it is. */
 			const end = (l) => (width < 560 ? l[0].replace(/^\S+ /, "") : l[0]) + " " + withUnit(l[1][l[1].length - 1].side.latency[l[2]]);
-			const margin = Math.ceil(textWidth(lines.map(end))) + 14, pixels = (width - margin - 62) / (right - left);
+			/* The textbook is told once a kind, at the last of its diamonds. */
+			const last = [PUSH, POLL].map((kind) => books.filter((s) => s.kind === kind).pop()).filter(Boolean);
+			const book = (s) => "textbook " + withUnit(s.side.textbook_ms);
+			const margin = Math.ceil(textWidth([...lines.map(end), ...last.map(book)])) + 14, pixels = (width - margin - 62) / (right - left);
 			const told = xs.filter((x, i) => !i || i === xs.length - 1 || ((x - xs[i - 1]) * pixels > 18 && (xs[xs.length - 1] - x) * pixels > 18));
 			return {
 				text: "Latency in ms against number of consumers. " + [...poll, ...push].map((s) => label(s) + ": mean " + ms(s.side.latency.mean_ms) +
@@ -248,21 +255,10 @@
 								mark(u, s.n, s.side.textbook_ms, "diamond", 7, colour(s.kind === PUSH ? "push" : "poll"), false);
 							for (const s of both)
 								mark(u, s.n, s.side.latency.mean_ms, "square", 6, colour(s.kind === PUSH ? "push" : "poll"), false);
-							const context = u.ctx, ratio = devicePixelRatio;
-							context.save();
-							context.font = font(11 * ratio);
-							context.textBaseline = "middle";
-							for (const kind of [PUSH, POLL]) {
-								const s = books.filter((t) => t.kind === kind).pop();
-								if (!s)
-									continue;
-								context.fillStyle = colour(kind === PUSH ? "push" : "poll");
-								const text = "textbook " + ms(s.side.textbook_ms) + " ms", x = u.valToPos(s.n, "x", true), half = context.measureText(text).width / 2;
-								context.textAlign = "center";
-								context.fillText(text, Math.min(x, u.bbox.left + u.bbox.width - half), u.valToPos(s.side.textbook_ms, "y", true) - 16 * ratio);
-							}
-							context.restore();
-							endLabels(lines.map((l) => { const s = l[1][l[1].length - 1]; return { x: s.n, y: s.side.latency[l[2]], text: end(l), colour: colour(l[3]) }; }), u);
+							endLabels([
+								...lines.map((l) => { const s = l[1][l[1].length - 1]; return { x: s.n, y: s.side.latency[l[2]], text: end(l), colour: colour(l[3]) }; }),
+								...last.map((s) => ({ x: s.n, y: s.side.textbook_ms, text: book(s), weight: 400, colour: colour(s.kind === PUSH ? "push" : "poll") })),
+							], u);
 						}],
 					},
 				},
@@ -325,10 +321,11 @@
 		context.textAlign = "right";
 		context.textBaseline = "middle";
 		for (const kind of [POLL, PUSH]) {
-			const list = sides.filter((s) => s.kind === kind), ends = list.map((s) => u.valToPos(s.side.latency.p90_ms, "y", true));
+			/* Above the highest line at the label's end, or below the lowest one where it begins. */
+			const list = sides.filter((s) => s.kind === kind), ends = list.map((s) => u.valToPos(s.side.latency[kind === POLL ? "p999_ms" : "p90_ms"], "y", true));
 			context.fillStyle = colour(kind === PUSH ? "push" : "poll");
 			if (list.length)
-				context.fillText(kind, u.bbox.left + u.bbox.width * 0.55, kind === POLL ? Math.min(...ends) - 18 * ratio : Math.max(...ends) + 18 * ratio);
+				context.fillText(kind, u.bbox.left + u.bbox.width * 0.55, kind === POLL ? Math.max(u.bbox.top + 8 * ratio, Math.min(...ends) - 14 * ratio) : Math.max(...ends) + 18 * ratio);
 		}
 		context.restore();
 	}
@@ -508,7 +505,7 @@
 		};
 		const push = most(PUSH), poll = most(POLL);
 		const server = data.server || data.endpoint;
-		$("kicker").textContent = "penstock-load " + data.command + " · " + server + " · " + data.began.slice(0, 10);
+		$("kicker").textContent = "penstock-load " + data.command + " · " + server + " · " + data.began.slice(0, 10).replaceAll("-", "\u2011");
 		if (push && poll)
 			$("title").textContent = "Kinesis: polled against pushed";
 		else if (push || poll)
