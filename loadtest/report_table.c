@@ -123,6 +123,10 @@ static void throughput_print(struct table *table)
 		side_throughput(table, regime, &regime->polled, "polled");
 	}
 	fprintf(table->out, "limit, MiB/s: puts 1 a shard; 2 a shard for each pushed consumer; 2 a shard that all pollers share\n");
+	double most = 0;
+	for (uint32_t i = 0; i < table->outcome->n_regimes; i++)
+		most = table->outcome->regimes[i]->client_cpu > most ? table->outcome->regimes[i]->client_cpu : most;
+	fprintf(table->out, "this client's own CPU: at most %.0f %% of a core\n", most * 100);
 }
 
 static void textbook_line(struct table *table, const struct regime *regime, const struct side *side, const char *name)

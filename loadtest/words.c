@@ -15,6 +15,8 @@
 #include "loadtest/figures.h"
 #include "penstock/bytes.h"
 
+#define CLIENT_BUSY 0.8 /* of a core */
+
 json_t *words_text(const char *text)
 {
 	json_t *string = json_string(text);
@@ -125,7 +127,11 @@ static void regime_warn(json_t *sentences, const struct outcome *outcome, const 
 	char lag[FIGURES_TEXT], late[64] = "";
 	if (regime->client_lag_ms > 0)
 		snprintf(late, sizeof late, ", puts %s ms late at p99", figures_text_ms(lag, regime->client_lag_ms));
-	if (regime->saturated)
+	/* A client that is late without having used its core was not let run. */
+	if (regime->saturated && regime->client_lag_ms > 0 && regime->client_cpu < CLIENT_BUSY)
+		say(sentences, "%s: the machine was busy (the client used %.0f %% of a core%s): latencies may be too high.", regime->name,
+		    regime->client_cpu * 100, late);
+	else if (regime->saturated)
 		say(sentences, "%s: the client was saturated (%.0f %% of a core%s): these are the client's figures, not the server's.",
 		    regime->name, regime->client_cpu * 100, late);
 }

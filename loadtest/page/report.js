@@ -529,7 +529,7 @@
 				(first.batch > 1 ? " of " + first.batch + " records" : "") + ", records of " + grouped(data.record_size, 0) + " bytes, " +
 				regimes.map((r) => grouped(r.seconds, 0)).filter((x, i, all) => all.indexOf(x) === i).join(" or ") + " s a regime");
 		if (first)
-			fact("The client's own CPU", "at most " + grouped(cpu * 100, 0) + " % of a core" + (regimes.some((r) => r.saturated) ? ": saturated, see above" : ""));
+			fact("The client's own CPU", "at most " + grouped(cpu * 100, 0) + " % of a core" + (regimes.some((r) => r.saturated) ? "; it was late, see above" : ""));
 	}
 
 	top();

@@ -240,6 +240,11 @@ Test(load_report, warnings_name_what_is_wrong)
 		""};
 	for (size_t i = 0; i < sizeof expect / sizeof *expect; i++)
 		cr_assert_str_eq(sentence(words_warnings(&outcome), i), expect[i]);
+	two->client_cpu = 0.03;
+	two->client_lag_ms = 7.5;
+	cr_assert_str_eq(
+		sentence(words_warnings(&outcome), 4),
+		"5 pollers: the machine was busy (the client used 3 % of a core, puts 7.5 ms late at p99): latencies may be too high.");
 	one->polled.missing = one->polled.disordered = 0;
 	cr_assert_str_eq(sentence(words_warnings(&outcome), 2), "1 poller: cut short, so that nothing is proven of it.");
 	outcome.interrupted = false;
@@ -278,6 +283,7 @@ Test(load_report, table_exactly)
 		"1 poller              put                 20.0     0.191               2.000   9.5 %          0        0\n"
 		"                      polled      1       20.0     0.200     0.250     4.000   5.0 %          4        0\n"
 		"limit, MiB/s: puts 1 a shard; 2 a shard for each pushed consumer; 2 a shard that all pollers share\n"
+		"this client's own CPU: at most 0 % of a core\n"
 		"\n"
 		"Beside the textbook, in ms     textbook  interval      mean       p99\n"
 		"5 consumers           pushed         70               1.000     1.000\n"
