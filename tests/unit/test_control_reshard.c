@@ -384,6 +384,7 @@ TEST(update_is_one_seal_and_one_switch_however_many_generations)
 
 TEST(an_update_to_what_is_there_is_active_again)
 {
+	f.transition_ms = 100; /* so that it is seen */
 	start();
 	make(3);
 	cr_assert_eq(update(3).status, STATUS_OK);
@@ -606,7 +607,8 @@ TEST(deleted_while_the_lane_seals)
 	cr_assert_eq(split(0, 1000).status, STATUS_OK);
 	store_wait_held();
 	cr_assert_eq(ask((struct change){.kind = CHANGE_DELETE_STREAM}).status, STATUS_OK);
-	cr_expect_eq(orders()->status, STREAM_DELETING);
+	/* It may be gone already on a slow machine: what it was to the end is seen below. */
+	cr_expect(!orders() || orders()->status == STREAM_DELETING);
 	store_release();
 	while (orders())
 		turn();
