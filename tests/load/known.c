@@ -260,6 +260,7 @@ static void print_figures(void)
 				    "delay", samples_to_json(&delays), "lead", samples_to_json(&leads), "turn", samples_to_json(&turns),
 				    "late", samples_to_json(&lates), "step", samples_to_json(&steps));
 	json_dumpf(figures, stdout, JSON_REAL_PRECISION(6));
+	json_decref(figures);
 }
 
 static int serve(void)
@@ -268,6 +269,7 @@ static int serve(void)
 	struct event_config *config = event_config_new();
 	event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER); /* else timers are rounded to a ms */
 	struct event_base *base = event_base_new_with_config(config);
+	event_config_free(config);
 	for (unsigned i = 0; i < SHARDS_MAX; i++) {
 		list_init(&shards[i].subscriptions);
 		shards[i].timer = evtimer_new(base, on_due, &shards[i]);

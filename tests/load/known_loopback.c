@@ -84,6 +84,9 @@ void loopback(size_t out, size_t back, double rate, double seconds)
 	}
 	close(fd[0]);
 	wait(NULL);
-	json_dumpf(json_pack("{s:o,s:o}", "round_trip", samples_to_json(&trips), "wake", samples_to_json(&wakes)), stdout,
-		   JSON_REAL_PRECISION(6));
+	json_t *figures = json_pack("{s:o,s:o}", "round_trip", samples_to_json(&trips), "wake", samples_to_json(&wakes));
+	json_dumpf(figures, stdout, JSON_REAL_PRECISION(6));
+	json_decref(figures);
+	buf_free(&trips);
+	buf_free(&wakes);
 }
