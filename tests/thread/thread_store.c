@@ -49,11 +49,16 @@ static unsigned place_of(uint64_t stream, uint32_t shard) { return (unsigned)(st
 
 static unsigned dice(unsigned *state) { return (*state = *state * 1103515245u + 12345u) >> 8; }
 
+/* Runs what mail comes; false: none came. A wake-up without mail is none (mail.c: the poster writes the eventfd after the list). */
 static bool wait_for(struct mailbox *box)
 {
-	if (!mailbox_pending(box))
+	uint64_t deadline_ns = io_mono_ns(io) + PATIENCE_MS * UINT64_C(1000000);
+	while (!mailbox_run(box)) {
+		if (io_mono_ns(io) >= deadline_ns)
+			return false;
 		mailbox_wait(box, PATIENCE_MS);
-	return mailbox_run(box) > 0;
+	}
+	return true;
 }
 
 /* What a record says of itself: who put it and which of his it is; never 0. */
