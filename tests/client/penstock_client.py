@@ -53,7 +53,7 @@ def patient(ask, good, seconds=30):
 class Server:
     """penstock as a child process on a free port of loopback. It is ended by its process id, never by name."""
 
-    def __init__(self, *options, data_dir=None, log_level="warn", listen="127.0.0.1:0", own_session=False, log_file=None, env=None):
+    def __init__(self, *options, data_dir=None, log_level="warn", listen="127.0.0.1:0", log_file=None, env=None):
         """log_file: where what it says goes, else to stderr. env: on top of the environment."""
         self._temporary = None
         if data_dir is None:
@@ -65,7 +65,6 @@ class Server:
             [BINARY, "--listen", listen, "--data-dir", self.data_dir, "--print-ready", "--log-level", log_level, *options],
             stdout=subprocess.PIPE,
             stderr=said,
-            start_new_session=own_session,
             env=dict(os.environ, **env) if env else None,
         )
         if said:
