@@ -1,7 +1,7 @@
 /* slog.c: the server's own log, one write per line, so that lines of several threads (or processes on one pipe) do not mix.
  *
  * A line longer than the buffer is cut, and ends with "...". Control characters in a value would break the text format: they become '?'.
- * The JSON format is slog_json.c's.
+ * The JSON format is slog_json.c's. What a thread holds back is text already: each line has the time at which it was said.
  *
  * Thread: any; level and format are relaxed atomics. Failure: what cannot be written is lost; a server does not stop for its log. */
 #include "penstock/slog.h"
@@ -15,11 +15,13 @@
 #include <unistd.h>
 
 #include "base/slog_json.h"
+#include "penstock/bytes.h"
 
 #define LINE_MAX_BYTES 2048 /* below PIPE_BUF (4096): a write to a pipe is one piece */
 
 static atomic_int max_level = SLOG_INFO;
 static atomic_int line_format = SLOG_TEXT;
+static _Thread_local struct buf *held;
 
 void slog_set_level(enum slog_level level) { atomic_store_explicit(&max_level, (int)level, memory_order_relaxed); }
 void slog_set_format(enum slog_format format) { atomic_store_explicit(&line_format, (int)format, memory_order_relaxed); }
@@ -78,6 +80,20 @@ void slog(enum slog_level level, const char *event, const char *format, ...)
 		n = text_line(line, room, ts, names[level], event, format, args);
 	va_end(args);
 	line[n++] = '\n';
-	write_line(line, n);
+	if (held)
+		buf_put(held, line, n);
+	else
+		write_line(line, n);
 	errno = saved;
+}
+
+void slog_hold(struct buf *lines) { held = lines; }
+
+void slog_say(const struct buf *lines)
+{
+	for (size_t at = 0, n; at < lines->n; at += n) {
+		const uint8_t *end = memchr(lines->p + at, '\n', lines->n - at);
+		n = (size_t)(end - (lines->p + at)) + 1;
+		write_line((const char *)lines->p + at, n);
+	}
 }

@@ -149,24 +149,24 @@ static bool wants_recovery(const struct program *program, const struct stream_in
 	return true;
 }
 
+static void on_damaged(void *arg, const struct stream_info *stream, const char *why)
+{
+	(void)arg;
+	slog(SLOG_ERROR, "stream_damaged", "stream=%s id=%" PRIu64 " why=\"%s\" advice=\"what is whole can be read; nothing is written\"",
+	     stream->name, stream->id, why ? why : "");
+}
+
 static enum status recover_streams(struct program *program, char **why)
 {
 	struct catalogue *snapshot = control_snapshot(program->server.control);
-	enum status status = STATUS_OK;
+	const struct stream_info **wanted = xcalloc(snapshot->n_streams + 1, sizeof(struct stream_info *));
+	uint32_t n = 0;
 
-	for (uint32_t i = 0; i < snapshot->n_streams && !status; i++) {
-		if (!wants_recovery(program, &snapshot->streams[i]))
-			continue;
-		status = store_recover(program->server.store, &snapshot->streams[i], why);
-		if (status != STATUS_CORRUPT)
-			continue;
-		slog(SLOG_ERROR, "stream_damaged",
-		     "stream=%s id=%" PRIu64 " why=\"%s\" advice=\"what is whole can be read; nothing is written\"",
-		     snapshot->streams[i].name, snapshot->streams[i].id, *why ? *why : "");
-		free(*why);
-		*why = NULL;
-		status = STATUS_OK;
-	}
+	for (uint32_t i = 0; i < snapshot->n_streams; i++)
+		if (wants_recovery(program, &snapshot->streams[i]))
+			wanted[n++] = &snapshot->streams[i];
+	enum status status = store_recover_all(program->server.store, wanted, n, on_damaged, NULL, why);
+	free(wanted);
 	catalogue_unref(snapshot);
 	return status;
 }
@@ -181,6 +181,7 @@ static enum status open_store(struct program *program, char **why)
 		.lanes = program->options.lanes,
 		.syncers = program->options.syncers,
 		.readers = program->options.readers,
+		.free_floor = program->options.free_floor_mib << 20,
 		.threads = true,
 		.on_poisoned = on_poisoned,
 		.arg = program,

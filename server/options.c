@@ -52,6 +52,8 @@ static const char usage[] = "Usage: penstock [OPTION]...\n"
 			    "  --lanes N                 lanes that order and store, 1 to 8 [1]\n"
 			    "  --syncers N               threads that write and sync, 1 to 8 [2]\n"
 			    "  --readers N               threads that read the log, 1 to 8 [2]\n"
+			    "  --free-floor MIB          while the disk has less free no put is taken [128,\n"
+			    "                            or 1 % of what is free at the start, if more]\n"
 			    "  --max-connections N       at once, over all workers [20000]\n"
 			    "  --max-connections-per-address N\n"
 			    "                            of them; IPv6: of one /64 [2000; loopback is not\n"
@@ -206,6 +208,7 @@ static const struct option_rule rules[] = {
 	NUMBER("lanes", TAKE_UNSIGNED, lanes, 1, 8),
 	NUMBER("syncers", TAKE_UNSIGNED, syncers, 1, 8),
 	NUMBER("readers", TAKE_UNSIGNED, readers, 1, 8),
+	NUMBER("free-floor", TAKE_UINT64, free_floor_mib, 1, UINT64_C(1) << 30),
 	NUMBER("max-connections", TAKE_UNSIGNED, max_connections, 1, 1000000),
 	NUMBER("max-connections-per-address", TAKE_UNSIGNED, connections_per_address, 1, 1000000),
 	NUMBER("transition-ms", TAKE_UINT64, transition_ms, 0, HOUR_MS),

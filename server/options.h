@@ -21,6 +21,7 @@ struct options {
 	unsigned workers, lanes;   /* --workers N (1 to 16; default: cores, at most 4), --lanes N (1 to 8; 1) */
 	unsigned syncers, readers; /* --syncers N, --readers N (1 to 8; 2) */
 	struct limits limits;      /* --limits aws|off, and on top of it each --limit NAME=VALUE */
+	uint64_t free_floor_mib;   /* --free-floor MIB (1 to 2^30): with less free on the disk no put is taken; 0: what the store takes by itself */
 	const char *config;        /* --config FILE: a JSON object of options by these names; NULL: none */
 	uint64_t transition_ms;    /* --transition-ms N; how long CREATING and DELETING last; 20 */
 	uint64_t subscription_s;   /* --subscription-seconds N; 300 */

@@ -12,7 +12,7 @@
  *
  * Failure modes: each ends the start with one line that names the file, what is wrong and what to do; nothing is overwritten.
  * - another server holds the lock
- * - not SQLite, damaged, of another program, of a newer penstock
+ * - not SQLite, damaged, of another program, of a newer penstock; not to be read, which is another thing: a backup would not mend it
  * - no catalogue.db beside streams that hold records: a new one would give out their numbers again */
 #include <errno.h>
 #include <fcntl.h>
@@ -321,18 +321,32 @@ static bool ask(struct control_db *db, const char *sql, int64_t *integer, char *
 	return ok;
 }
 
+/* A read that fails is a line of the verdict, as damage is: "... error code=266", where the rest of SQLite returns that code. What could
+ * not be read may be whole; a backup in its place would lose what was made since. */
+static bool says_unreadable(const char *verdict)
+{
+	const char *at = strstr(verdict, "error code");
+	return at && (strtol(at + strcspn(at, "0123456789"), NULL, 10) & 0xff) == SQLITE_IOERR;
+}
+
 static bool is_whole(struct control_db *db, enum status *status, char **why)
 {
 	char *verdict = NULL;
+	const char *what;
 	int64_t ignored;
 	bool whole;
 
 	if (!ask(db, "PRAGMA quick_check(1)", &ignored, &verdict, status, why))
 		return false;
 	whole = strcmp(verdict, "ok") == 0;
-	if (!whole) {
+	what = strrchr(verdict, '\n'); /* before it: "*** in database main ***" */
+	what = what ? what + 1 : verdict;
+	if (says_unreadable(what)) {
+		*why = xasprintf("%s: cannot be read (%s); see to the disk (the kernel's log says more), then start again", db->path, what);
+		*status = STATUS_IO;
+	} else if (!whole) {
 		*why = xasprintf("%s: is damaged (%s); put it back from a backup, or let `sqlite3 %s .recover` save what is whole",
-				 db->path, verdict, db->path);
+				 db->path, what, db->path);
 		*status = STATUS_CORRUPT;
 	}
 	free(verdict);

@@ -4,12 +4,16 @@
  *   where retention has left no extent, so that an index is never given twice.
  * - extents of shards that the catalogue no longer has are passed over, and those behind the end of a closed one: a group that the full
  *   disk refused may be whole on it all the same, and nobody was told that it is there.
+ * - many at once: threads for the time of the start each take the next stream, and hold its log lines back; then the caller takes all in
+ *   order: says their lines, tells damage, gives them to their lanes.
  *
  * Failure: damage is named and the stream is served read-only as far as it is whole (CORRUPT); a log that cannot be opened is an
- * error that names the path.
+ * error that names the path, and no thread takes another stream then.
  *
- * Threads: the caller's at start; a syncer's when a stream is made (then nobody else has it yet). */
+ * Threads: the caller's and its own at start; a syncer's when a stream is made (then nobody else has it yet). */
 #include <errno.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "penstock/slog.h"
@@ -114,15 +118,109 @@ enum status stream_attach(struct lane_stream *stream, char **why)
 	return status;
 }
 
+/* ---- At start ---- */
+
+/* One stream's recovery, on whatever thread. */
+struct recovery {
+	struct job job;
+	struct store *store;
+	atomic_bool *failed; /* of all */
+	const struct stream_info *info;
+	struct lane_stream *stream; /* NULL: not begun, since another had failed */
+	enum status status;
+	char *why;
+	struct buf lines;
+};
+
+static struct lane *lane_of(struct store *store, const struct stream_info *info) { return &store->lanes[info->id % store->config.lanes]; }
+
+static void recover(struct recovery *recovery)
+{
+	struct store *store = recovery->store;
+	recovery->stream = lane_stream_new(lane_of(store, recovery->info), recovery->info, store->streams_dir);
+	recovery->status = stream_attach(recovery->stream, &recovery->why);
+}
+
+static void run_recovery(struct job *job)
+{
+	struct recovery *recovery = container_of(job, struct recovery, job);
+	if (atomic_load(recovery->failed))
+		return;
+	slog_hold(&recovery->lines);
+	recover(recovery);
+	slog_hold(NULL);
+	if (!recovery->stream->log)
+		atomic_store(recovery->failed, true);
+}
+
+/* To its lane; what cannot be opened goes. */
+static enum status settle(struct recovery *recovery)
+{
+	struct lane_stream *stream = recovery->stream;
+	if (stream && stream->log)
+		lane_insert(stream->lane, stream);
+	else if (stream)
+		lane_stream_free(stream);
+	return recovery->status;
+}
+
+/* Two for each CPU: half of its time a recovery waits for the disk, also when all that it reads is in memory, since it syncs. */
+static unsigned plan_threads(const struct store *store, uint32_t n)
+{
+	struct pool *pool = NULL;
+	unsigned most = sizeof(pool->thread) / sizeof(pool->thread[0]);
+	cpu_set_t set;
+	if (!store->config.threads || n < 2)
+		return 0;
+	unsigned threads = sched_getaffinity(0, sizeof(set), &set) == 0 ? 2 * (unsigned)CPU_COUNT(&set) : 2;
+	if (threads > most)
+		threads = most;
+	return threads < n ? threads : n;
+}
+
+/* Without threads the caller takes them, in order. */
+static void run_all(struct recovery *recoveries, uint32_t n, unsigned threads)
+{
+	struct pool pool;
+	if (pool_start(&pool, "recover", threads))
+		pool_start(&pool, "recover", 0); /* threads that cannot be had cost time only */
+	for (uint32_t i = 0; i < n; i++)
+		pool_add(&pool, &recoveries[i].job);
+	pool_stop(&pool);
+}
+
+enum status store_recover_all(struct store *store, const struct stream_info *const *streams, uint32_t n,
+			      void (*on_damaged)(void *arg, const struct stream_info *stream, const char *why), void *arg, char **why)
+{
+	struct recovery *recoveries = xcalloc(n + 1, sizeof(*recoveries));
+	atomic_bool failed = false;
+	enum status first = STATUS_OK;
+	for (uint32_t i = 0; i < n; i++)
+		recoveries[i] = (struct recovery){.job.run = run_recovery, .store = store, .failed = &failed, .info = streams[i]};
+	run_all(recoveries, n, plan_threads(store, n));
+	for (uint32_t i = 0; i < n; i++) {
+		struct recovery *recovery = &recoveries[i];
+		enum status status = settle(recovery);
+		slog_say(&recovery->lines);
+		if (status == STATUS_CORRUPT)
+			on_damaged(arg, streams[i], recovery->why);
+		if (status && status != STATUS_CORRUPT && !first) {
+			first = status;
+			*why = recovery->why;
+			recovery->why = NULL;
+		}
+		free(recovery->why);
+		buf_free(&recovery->lines);
+	}
+	free(recoveries);
+	return first;
+}
+
 enum status store_recover(struct store *store, const struct stream_info *info, char **why)
 {
-	struct lane *lane = &store->lanes[info->id % store->config.lanes];
-	struct lane_stream *stream = lane_stream_new(lane, info, store->streams_dir);
-	enum status status = stream_attach(stream, why);
-	if (!stream->log) {
-		lane_stream_free(stream);
-		return status;
-	}
-	lane_insert(lane, stream);
-	return status;
+	struct recovery recovery = {.store = store, .info = info};
+	recover(&recovery);
+	if (recovery.why)
+		*why = recovery.why;
+	return settle(&recovery);
 }

@@ -21,4 +21,10 @@ void slog_set_format(enum slog_format format); /* before there are threads */
 /* event: a word; format: the key=value pairs, or NULL; a value with blanks in it stands in quotes. */
 void slog(enum slog_level level, const char *event, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* Work that is done beside other work of its kind, and whose lines must stand together: the calling thread's lines go to `lines` until it
+ * is given NULL; whoever knows their turn says them. */
+struct buf;
+void slog_hold(struct buf *lines);
+void slog_say(const struct buf *lines);
+
 #endif

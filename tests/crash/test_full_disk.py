@@ -2,6 +2,7 @@
 
 - the disk itself is full (32 MiB; the server is told of more free space than there is, so that nothing but ENOSPC stops it): puts fill it
 - its floor is reached (256 MiB; the server stops taking puts while there is less than 128 MiB free)
+- --free-floor: a disk that says how much is free decides as the option says
 
 While full: a put answers 500 InternalFailure, which every SDK repeats; what is stored is read, polled and pushed; a subscription lives on.
 After the ballast is gone: the first put is acknowledged within a second. The same after kill -9 and a start on the full disk. At the end
@@ -26,7 +27,7 @@ import pytest
 
 from damage import essence, memory_dir, shard_id, start
 from fault import compile_shim, environment
-from penstock_client import ApiError, Client, Subscription, data_of
+from penstock_client import ApiError, Client, Server, Subscription, data_of
 
 MIB = 1 << 20
 SEED = int(os.environ.get("PENSTOCK_SEED", str(random.randrange(1 << 32))))
@@ -284,3 +285,22 @@ def test_floor():
         pytest.skip("needs a real disk: no tmpfs can be mounted here")
     with small_disk(256) as (disk, _):
         use(disk, "floor", 132 * MIB, {}, random.Random(SEED))
+
+
+@pytest.mark.parametrize("options, taken", [((), False), (("--free-floor", "65"), False), (("--free-floor", "64"), True)])
+def test_floor_by_option(tmp_path, options, taken):
+    """64 MiB are free: too little, unless the option says that it is enough."""
+    data_dir = tmp_path / "data"
+    env = environment(compile_shim(tmp_path), data_dir, free=64 * MIB)
+    with Server(*options, data_dir=data_dir, env=env) as server:
+        client = Client(server.port)
+        client.make_stream(STREAM)
+
+        def put():
+            return client.call("PutRecord", StreamName=STREAM, PartitionKey="k", Data="AAAA")
+
+        if taken:
+            put()
+        else:
+            with pytest.raises(ApiError, match="500 InternalFailure: .*free-space floor"):
+                put()

@@ -47,6 +47,7 @@ TEST(has_defaults)
 	cr_assert_eq(options.subscription_s, 300);
 	cr_assert_eq(options.heartbeat_ms, 5000);
 	cr_assert_eq(options.fsync_delay_us, 0);
+	cr_assert_eq(options.free_floor_mib, 0);
 	cr_assert_eq(options.max_connections, 20000);
 	cr_assert_eq(options.idle_s, 300);
 	cr_assert_eq(options.log_level, SLOG_INFO);
@@ -82,8 +83,8 @@ TEST(takes_every_option)
 	cr_assert_eq(options.syncers, 1);
 	cr_assert_eq(options.readers, 8);
 	cr_assert_eq(parse("--limits", "off", "--transition-ms", "0", "--subscription-seconds", "3", "--heartbeat-ms", "100",
-			   "--test-sync-delay-us", "5000", "--max-connections", "7", "--idle-seconds", "9", "--log-level", "debug",
-			   "--print-ready", NULL),
+			   "--test-sync-delay-us", "5000", "--free-floor", "64", "--max-connections", "7", "--idle-seconds", "9",
+			   "--log-level", "debug", "--print-ready", NULL),
 		     0);
 	cr_assert_eq(options.limits.write_records, 0);
 	cr_assert_eq(options.limits.shards, 0);
@@ -91,6 +92,7 @@ TEST(takes_every_option)
 	cr_assert_eq(options.subscription_s, 3);
 	cr_assert_eq(options.heartbeat_ms, 100);
 	cr_assert_eq(options.fsync_delay_us, 5000);
+	cr_assert_eq(options.free_floor_mib, 64);
 	cr_assert_eq(options.max_connections, 7);
 	cr_assert_eq(options.idle_s, 9);
 	cr_assert_eq(options.log_level, SLOG_DEBUG);
@@ -133,6 +135,7 @@ TEST(the_last_one_wins)
 	}
 
 REFUSES(zero_workers, "penstock: --workers wants 1 to 16, not \"0\"\n", "--workers", "0")
+REFUSES(no_free_floor, "penstock: --free-floor wants 1 to 1073741824, not \"0\"\n", "--free-floor", "0")
 REFUSES(too_many_workers, "penstock: --workers wants 1 to 16, not \"17\"\n", "--workers", "17")
 REFUSES(a_negative_number, "penstock: --lanes wants 1 to 8, not \"-1\"\n", "--lanes", "-1")
 REFUSES(a_number_with_a_unit, "penstock: --heartbeat-ms wants 1 to 3600000, not \"5s\"\n", "--heartbeat-ms", "5s")
@@ -194,6 +197,7 @@ TEST(help_names_every_option)
 					    "lanes",
 					    "syncers",
 					    "readers",
+					    "free-floor",
 					    "limits",
 					    "limit",
 					    "profile",

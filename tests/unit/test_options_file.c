@@ -65,7 +65,7 @@ static void refuses(int line, const char *json, const char *text)
 Test(options_file, sets_every_kind)
 {
 	file("{\"data-dir\": \"d\", \"log_format\": \"json\", \"log_level\": \"debug\", \"workers\": 3, \"heartbeat_ms\": 7, "
-	     "\"print-ready\": true,"
+	     "\"free_floor\": 8, \"print-ready\": true,"
 	     " \"limits\": \"off\", \"limit\": {\"consumers\": 3, \"read-bytes\": 4}}");
 	cr_assert_eq(parse(NULL), 0);
 	cr_expect_str_eq(options.data_dir, "d");
@@ -74,6 +74,7 @@ Test(options_file, sets_every_kind)
 	cr_expect_eq(options.log_level, SLOG_DEBUG);
 	cr_expect_eq(options.workers, 3);
 	cr_expect_eq(options.heartbeat_ms, 7);
+	cr_expect_eq(options.free_floor_mib, 8);
 	cr_expect(options.print_ready);
 	cr_expect_eq(options.limits.consumers, 3);
 	cr_expect_eq(options.limits.read_bytes, 4);

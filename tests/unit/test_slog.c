@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "penstock/bytes.h"
 #include "penstock/slog.h"
 
 static int saved = -1, ends[2];
@@ -70,6 +71,30 @@ Test(slog, text)
 	cr_expect_str_eq(written() + 24, " info  odd name=a?b?");
 	slog(SLOG_DEBUG, "too_much", NULL);
 	cr_expect_str_eq(written(), "");
+}
+
+Test(slog, held_lines_come_when_they_are_said)
+{
+	struct buf lines = {0};
+	slog_hold(&lines);
+	slog(SLOG_INFO, "first", "n=%d", 1);
+	slog(SLOG_INFO, "second", NULL);
+	slog_hold(NULL);
+	cr_expect_str_eq(written(), "", "nobody has said them");
+	slog(SLOG_INFO, "between", NULL);
+	cr_expect_str_eq(written() + 24, " info  between");
+	slog_say(&lines);
+	ssize_t n = read(ends[0], line, sizeof(line) - 1);
+	cr_assert_gt(n, 48);
+	line[n] = '\0';
+	char *second = strchr(line, '\n');
+	cr_assert_not_null(second);
+	*second++ = '\0';
+	cr_expect_str_eq(line + 24, " info  first n=1");
+	cr_expect_str_eq(second + 24, " info  second\n");
+	slog_say(&(struct buf){0});
+	cr_expect_str_eq(written(), "");
+	buf_free(&lines);
 }
 
 Test(slog, text_is_cut)
