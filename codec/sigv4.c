@@ -202,12 +202,20 @@ static struct str names_of(const struct sigv4_request *request, struct buf *out)
 	return (struct str){(const char *)out->p, out->n};
 }
 
-void sigv4_sign(struct sigv4 *sigv4, const struct sigv4_signer *signer, int64_t seconds, const struct sigv4_request *request,
-		struct buf *out)
+/* A day's key takes four of the five HMACs of a signature. */
+static const uint8_t *key_of_day(struct sigv4 *sigv4, struct sigv4_signer *signer, const struct sigv4_scope *scope)
+{
+	if (memcmp(signer->day, scope->date.p, SIGV4_DATE_LEN) != 0) {
+		sigv4_derive(sigv4, signer->secret, scope, signer->derived);
+		memcpy(signer->day, scope->date.p, SIGV4_DATE_LEN);
+	}
+	return signer->derived;
+}
+
+void sigv4_sign(struct sigv4 *sigv4, struct sigv4_signer *signer, int64_t seconds, const struct sigv4_request *request, struct buf *out)
 {
 	struct buf names = {0};
 	char time[SIGV4_TIME_LEN + 1];
-	uint8_t key[SIGV4_HASH];
 	struct str what;
 	struct sigv4_claim claim = {.key = signer->key, .signed_headers = names_of(request, &names)};
 	sigv4_time_text(seconds, time);
@@ -215,9 +223,8 @@ void sigv4_sign(struct sigv4 *sigv4, const struct sigv4_signer *signer, int64_t 
 	sigv4->canonical.n = 0;
 	enum sigv4_flaw flaw = sigv4_canonical(request, claim.signed_headers, false, &sigv4->canonical, &what);
 	assert(flaw == SIGV4_OK); /* the caller's own request */
-	sigv4_derive(sigv4, signer->secret, &claim.scope, key);
-	sigv4_signature(sigv4, key, seconds, &claim.scope, sigv4->canonical.p, sigv4->canonical.n, claim.signature);
+	sigv4_signature(sigv4, key_of_day(sigv4, signer, &claim.scope), seconds, &claim.scope, sigv4->canonical.p, sigv4->canonical.n,
+			claim.signature);
 	sigv4_render_header(&claim, out);
 	buf_free(&names);
-	OPENSSL_cleanse(key, sizeof(key));
 }

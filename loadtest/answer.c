@@ -57,7 +57,8 @@ void answer_describe(const struct call *call, bool complete, char *out, size_t n
 	if (!complete)
 		snprintf(out, n, "no answer");
 	else if (type.n || message.n)
-		snprintf(out, n, "%d " STR_FMT ": " STR_FMT, call->status, STR_ARG(type), STR_ARG(message));
+		snprintf(out, n, "%d " STR_FMT "%s" STR_FMT, call->status, STR_ARG(type), type.n && message.n ? ": " : "",
+			 STR_ARG(message));
 	else
 		snprintf(out, n, "%d %.*s", call->status, (int)(call->answer.n < 100 ? call->answer.n : 100),
 			 call->answer.p ? (const char *)call->answer.p : "");

@@ -29,6 +29,19 @@ void call_free(struct call *call)
 {
 	buf_free(&call->body);
 	buf_free(&call->answer);
+	buf_free(&call->signature.authorization);
+}
+
+static const char *content_type(const struct call *call)
+{
+	return call->encoding == ENCODING_CBOR ? "application/x-amz-cbor-1.1" : "application/x-amz-json-1.1";
+}
+
+static void sign(struct call *call, struct signer *signer, char target[TARGET_MAX])
+{
+	snprintf(target, TARGET_MAX, "Kinesis_20131202.%s", call->operation);
+	if (!call->is_signed)
+		signer_sign(signer, content_type(call), target, call->body.p, call->body.n, &call->signature);
 }
 
 void call_head(struct call *call, struct signer *signer, struct request_head *out)
@@ -38,9 +51,11 @@ void call_head(struct call *call, struct signer *signer, struct request_head *ou
 		return;
 	out->method = "POST";
 	out->path = "/";
-	out->content_type = call->encoding == ENCODING_CBOR ? "application/x-amz-cbor-1.1" : "application/x-amz-json-1.1";
-	snprintf(out->target, sizeof out->target, "Kinesis_20131202.%s", call->operation);
-	signer_sign(signer, out->content_type, out->target, call->body.p, call->body.n, &out->signature);
+	out->content_type = content_type(call);
+	sign(call, signer, out->target);
+	out->date = call->signature.date;
+	out->authorization = (const char *)call->signature.authorization.p;
+	out->token = call->signature.token;
 }
 
 void call_header(struct call *call, struct str name, struct str value)
@@ -183,6 +198,7 @@ static void tell_ended(struct connection *connection)
 {
 	for (struct list *node; !connection->closing && (node = list_pop(&connection->ended));) {
 		struct call *call = container_of(node, struct call, link);
+		call->is_signed = false; /* if it is made again, it is at another time, and may be with another body */
 		call->on_end(call, call->reason == CALL_OK);
 	}
 }
@@ -337,6 +353,14 @@ void connection_close(struct connection *connection)
 	connection->closing = true;
 	if (!connection->inside)
 		destroy(connection);
+}
+
+void connection_sign(struct connection *connection, struct call *call)
+{
+	char target[TARGET_MAX];
+	call->is_signed = false;
+	sign(call, connection->signer, target);
+	call->is_signed = true;
 }
 
 void connection_call(struct connection *connection, struct call *call)

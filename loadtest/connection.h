@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "loadtest/endpoint.h"
+#include "loadtest/signer.h"
 #include "penstock/bytes.h"
 #include "penstock/list.h"
 #include "penstock/value.h"
@@ -45,6 +46,8 @@ struct call {
 	int32_t stream;
 	size_t sent;
 	bool whole, ended; /* the answer's last byte is here; on_end is due */
+	bool is_signed;    /* ahead: the signature is of the body as it is */
+	struct signature signature;
 };
 void call_free(struct call *call); /* its buffers */
 
@@ -53,6 +56,8 @@ void call_free(struct call *call); /* its buffers */
 struct connection *connection_open(struct event_base *base, const struct endpoint *endpoint, uint32_t window);
 /* Calls in work get no on_end. May be called from on_data and on_end. */
 void connection_close(struct connection *connection);
+/* Signs an operation's call ahead of connection_call, so that this has less to do: with its body, and at most a minute before. */
+void connection_sign(struct connection *connection, struct call *call);
 /* on_data and on_end are called from the loop, never from inside this. */
 void connection_call(struct connection *connection, struct call *call);
 /* The call is over now (RST_STREAM, or its socket is closed) and gets no on_end. Not after on_end. */

@@ -133,10 +133,10 @@ static void h1_send(struct line *line, struct call *call)
 	if (head.content_type) {
 		put_field(&text, "Content-Type", head.content_type);
 		put_field(&text, "X-Amz-Target", head.target);
-		put_field(&text, "X-Amz-Date", head.signature.date);
-		put_field(&text, "Authorization", head.signature.authorization);
-		if (head.signature.token)
-			put_field(&text, "X-Amz-Security-Token", head.signature.token);
+		put_field(&text, "X-Amz-Date", head.date);
+		put_field(&text, "Authorization", head.authorization);
+		if (head.token)
+			put_field(&text, "X-Amz-Security-Token", head.token);
 	}
 	if (head.content_type || call->body.n)
 		buf_printf(&text, "Content-Length: %zu\r\n", call->body.n);

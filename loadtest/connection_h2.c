@@ -165,11 +165,11 @@ static void h2_send(struct line *line, struct call *call)
 	if (head.content_type) {
 		fields[n++] = field("content-type", head.content_type);
 		fields[n++] = field("x-amz-target", head.target);
-		fields[n++] = field("x-amz-date", head.signature.date);
-		fields[n] = field("authorization", head.signature.authorization);
+		fields[n++] = field("x-amz-date", head.date);
+		fields[n] = field("authorization", head.authorization);
 		fields[n++].flags = NGHTTP2_NV_FLAG_NO_INDEX; /* another one each time */
-		if (head.signature.token)
-			fields[n++] = field("x-amz-security-token", head.signature.token);
+		if (head.token)
+			fields[n++] = field("x-amz-security-token", head.token);
 	}
 	call->stream = nghttp2_submit_request(line->session, NULL, fields, n, call->body.n ? &body : NULL, call);
 	if (call->stream < 0)

@@ -6,7 +6,8 @@
  * A put whose answer was lost is put again, so its records may be in the stream as often as they were sent: such a double is the
  * producer's, and counted apart. Any other second sight is the server's, and so is a record that stands before one already received.
  *
- * Failure modes: data that is not base64, or has no stamp of ours, is damaged; a record of another run is left alone. */
+ * Failure modes: data that is not base64, or has no stamp of ours, is damaged; a record of another run is left alone. An endpoint whose
+ * CBOR nobody could read ends the run: some emulators have text where bytes belong. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -105,6 +106,30 @@ static void damaged(struct intake *intake, struct str sequence, const char *how)
 		fprintf(stderr, "penstock-load: %s: record " STR_FMT " is damaged: %s\n", intake->receiver->name, STR_ARG(sequence), how);
 }
 
+void intake_unreadable(struct intake *intake, const char *operation, const char *how)
+{
+	struct run *run = intake->run;
+	char *why = run->regime->unreadable;
+	if (why[0])
+		return;
+	snprintf(why, sizeof run->regime->unreadable, "%s: the endpoint's CBOR answer could not be read: %s; try --format json", operation,
+		 how);
+	fprintf(stderr, "penstock-load: %s\n", why);
+	run->failed = true;
+}
+
+static void data_wrong(struct intake *intake, struct str sequence, enum encoding encoding)
+{
+	char how[SEQUENCE_MAX + 64];
+	if (encoding == ENCODING_JSON) {
+		damaged(intake, sequence, "its Data is no base64");
+		return;
+	}
+	snprintf(how, sizeof how, "the Data of record %.*s is no byte string", (int)(sequence.n < SEQUENCE_MAX ? sequence.n : SEQUENCE_MAX),
+		 sequence.p);
+	intake_unreadable(intake, "GetRecords", how);
+}
+
 /* `key_len`: the partition key counts, as the limits count it. */
 static void book(struct intake *intake, unsigned shard, struct str sequence, size_t key_len, const uint8_t *data, size_t n, uint64_t at_ns,
 		 bool measured)
@@ -153,7 +178,7 @@ void intake_records(struct intake *intake, unsigned shard, const struct value *r
 			 base64_decode(data->str, (uint8_t *)(uintptr_t)data->str.p, &n))
 			book(intake, shard, sequence, key.n, (const uint8_t *)data->str.p, n, at_ns, measured);
 		else
-			damaged(intake, sequence, encoding == ENCODING_CBOR ? "its Data is no byte string" : "its Data is no base64");
+			data_wrong(intake, sequence, encoding);
 	}
 }
 

@@ -7,7 +7,6 @@
 #define PENSTOCK_LOADTEST_LINE_H
 
 #include "loadtest/connection.h"
-#include "loadtest/signer.h"
 #include "loadtest/wire.h"
 
 struct line;
@@ -62,13 +61,15 @@ void call_end(struct call *call, enum call_reason reason); /* told at the end of
 void call_header(struct call *call, struct str name, struct str value); /* of its answer; name in lower case */
 void call_bytes(struct call *call, const uint8_t *p, size_t n);
 
+#define TARGET_MAX 96 /* "Kinesis_20131202." and the longest operation */
 #define CALL_USER_AGENT "penstock-load/" PENSTOCK_VERSION
 
-/* What a request's head says, for both protocols. Lent until the next one. */
+/* What a request's head says, for both protocols. Lent from the call. */
 struct request_head {
 	const char *method, *path, *content_type; /* content_type NULL: unsigned, none of the following */
-	char target[96];
-	struct signature signature;
+	char target[TARGET_MAX];
+	const char *date, *authorization;
+	const char *token; /* NULL: none */
 };
 void call_head(struct call *call, struct signer *signer, struct request_head *out);
 

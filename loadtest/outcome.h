@@ -36,7 +36,7 @@ struct side {
 	uint64_t calls;          /* SubscribeToShard or GetRecords calls that were answered 200 */
 	uint64_t events, empty_events;    /* pushed: messages; polled: answers */
 	uint64_t throttled;      /* answers ProvisionedThroughputExceeded or LimitExceeded */
-	uint64_t retried;        /* calls made again after an error, a reset or a broken connection */
+	uint64_t retried;        /* calls made again: after a throttle, an error, a reset or a broken connection */
 	uint64_t resubscribed;   /* subscriptions begun again, for whatever reason */
 	uint64_t missing, doubled, disordered, damaged; /* the proof: all 0, or the regime is wrong */
 	uint64_t put_twice;      /* records that a retried put, its answer lost, put once more: the producer's doubles, not the server's */
@@ -67,6 +67,7 @@ struct regime {
 	bool saturated;          /* the client fell behind: figures are the client's, not the server's */
 	bool no_push;            /* the endpoint has no SubscribeToShard: the pushed side was left out */
 	char why_no_push[160];
+	char unreadable[300];    /* what of the endpoint's CBOR is not as the API has it, which ended the run; empty: nothing */
 	bool right;              /* each record once to each receiver, in order per shard, every CRC right */
 };
 

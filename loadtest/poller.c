@@ -69,11 +69,21 @@ static void on_shard_end(struct shard_poll *poll, const struct value *children)
 			poll_begin(poller, found[i], true);
 }
 
+/* Not as the API has it. */
+static void on_bad_answer(struct shard_poll *poll, const char *how)
+{
+	struct intake *intake = poll->poller->intake;
+	if (poll->call.answer_encoding == ENCODING_CBOR)
+		intake_unreadable(intake, poll->call.operation, how);
+	else
+		intake->side->damaged++;
+}
+
 static void on_iterator(struct shard_poll *poll, const struct value *answer)
 {
 	struct str iterator = text_member(answer, "ShardIterator");
 	if (iterator.n == 0) {
-		poll->poller->intake->side->damaged++;
+		on_bad_answer(poll, "it has no ShardIterator");
 		return;
 	}
 	poll->iterator = xstrndup(iterator.p, iterator.n);
@@ -86,7 +96,7 @@ static void on_records(struct shard_poll *poll, const struct value *answer)
 	const struct value *records = answer ? value_member(answer, STR("Records")) : NULL;
 	struct str next = text_member(answer, "NextShardIterator");
 	if (!records || records->kind != VALUE_LIST) {
-		side->damaged++;
+		on_bad_answer(poll, "it has no list of Records");
 		return;
 	}
 	side->calls++;
@@ -123,6 +133,7 @@ static void run_answer(struct deferred *deferred)
 		break;
 	case VERDICT_THROTTLED:
 		side->throttled++;
+		side->retried++;
 		break;
 	case VERDICT_EXPIRED:
 		free(poll->iterator);

@@ -1,6 +1,7 @@
-/* put.c: one put, from its due time until each of its records is acknowledged or given up.
+/* put.c: one put, from a little before its due time until each of its records is acknowledged or given up.
  *
- * Happy path: a body is written, sent, answered 200 without an ErrorCode; its records are acknowledged, its latency runs from its due time.
+ * Happy path: a body is written and signed, when it is due it is sent, answered 200 without an ErrorCode; its records are acknowledged, its
+ * latency runs from its due time.
  *
  * Failure modes:
  * - throttled (the whole call, or some of its records): only what was throttled is put again, after an exponential wait with jitter
@@ -21,7 +22,7 @@ struct put {
 	struct call call;
 	struct producer *producer;
 	struct event *timer; /* until it is sent again; NULL: never was */
-	struct list link;    /* producer->puts */
+	struct list link;    /* producer->puts, once it was sent */
 	uint64_t due_ns;
 	bool counted, refused;
 	unsigned n, tries;
@@ -70,7 +71,7 @@ static void write_body(struct put *put)
 
 /* ---- Sending and answers -------------------------------------------------------------------------------------------- */
 
-static void put_free(struct put *put)
+void put_free(struct put *put)
 {
 	list_remove(&put->link);
 	if (put->timer)
@@ -82,7 +83,6 @@ static void put_free(struct put *put)
 static void send_put(struct put *put)
 {
 	struct run *run = put->producer->run;
-	write_body(put);
 	for (unsigned i = 0; i < put->n; i++)
 		if (run->book.sends[put->numbers[i]] < UINT8_MAX)
 			run->book.sends[put->numbers[i]]++;
@@ -93,6 +93,7 @@ static void send_put(struct put *put)
 static void on_again(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd, (void)what;
+	write_body(arg); /* of what is left */
 	send_put(arg);
 }
 
@@ -216,14 +217,12 @@ static void on_answered(struct call *call, bool complete)
 	}
 }
 
-void put_new(struct producer *producer, uint64_t due_ns)
+struct put *put_new(struct producer *producer, uint64_t due_ns)
 {
 	struct run *run = producer->run;
 	const struct options *options = run->load->options;
-	if (run->numbers + options->batch > run->book.max) {
-		run->putting = false;
-		return;
-	}
+	if (run->numbers + options->batch > run->book.max)
+		return NULL;
 	struct put *put = xcalloc(1, sizeof *put + options->batch * sizeof *put->numbers);
 	put->producer = producer;
 	put->n = options->batch;
@@ -235,6 +234,16 @@ void put_new(struct producer *producer, uint64_t due_ns)
 				  .encoding = options->format,
 				  .on_end = on_answered,
 				  .arg = put};
+	list_init(&put->link);
+	write_body(put);
+	connection_sign(producer->connection, &put->call);
+	return put;
+}
+
+void put_begin(struct put *put)
+{
+	struct producer *producer = put->producer;
+	struct run *run = producer->run;
 	list_append(&producer->puts, &put->link);
 	run->regime->put += put->n;
 	run->puts_in_work++;

@@ -1,7 +1,7 @@
 /* report_table.c: an outcome for people, in at most 120 columns, and the line of progress while it is made.
  *
- * - The headline, then blocks of lines that all begin with the regime and the side: latency, throughput, the textbook, the server's own
- *   account, cost; warnings come last, where they are seen.
+ * - The headline, then blocks of lines that all begin with the regime and the side: latency, throughput, what was put twice, the textbook,
+ *   the server's own account, cost; warnings come last, where they are seen.
  * - A block that has nothing to say is not there.
  *
  * One thread. Nothing fails: what cannot be written to the terminal is lost. */
@@ -129,6 +129,31 @@ static void throughput_print(struct table *table)
 	fprintf(table->out, "this client's own CPU: at most %.0f %% of a core\n", most * 100);
 }
 
+static void twice_line(struct table *table, const struct regime *regime, const struct side *side, const char *name)
+{
+	if (!side->put_twice)
+		return;
+	line_begin(table, regime->name, name);
+	fprintf(table->out, "  %9" PRIu64 "\n", side->put_twice);
+}
+
+static void twice_print(struct table *table)
+{
+	uint64_t all = 0;
+	for (uint32_t i = 0; i < table->outcome->n_regimes; i++)
+		all += table->outcome->regimes[i]->pushed.put_twice + table->outcome->regimes[i]->polled.put_twice;
+	if (!all)
+		return;
+	title_print(table, "Put twice", "  records");
+	for (uint32_t i = 0; i < table->outcome->n_regimes; i++) {
+		const struct regime *regime = table->outcome->regimes[i];
+		table->first_side = true;
+		twice_line(table, regime, &regime->pushed, "pushed");
+		twice_line(table, regime, &regime->polled, "polled");
+	}
+	fputs("a put whose answer was lost was made again: these doubles are the producer's, not the server's\n", table->out);
+}
+
 static void textbook_line(struct table *table, const struct regime *regime, const struct side *side, const char *name)
 {
 	if (!side->receivers || !side->latency.count)
@@ -198,13 +223,21 @@ static void hops_print(struct table *table)
 		hops_group(table, from);
 }
 
+/* A regime without shards was left out, for want of push. */
 static void cost_print(struct table *table)
 {
 	const struct prices *prices = &table->outcome->prices;
+	unsigned shards = 0;
+	for (uint32_t i = 0; i < table->outcome->n_regimes; i++)
+		shards += table->outcome->regimes[i]->shards;
+	if (!shards)
+		return;
 	title_print(table, "Cost of an hour of this load", " shard h    put units consumer-shard h  GB pushed     $/hour    $/month");
 	for (uint32_t i = 0; i < table->outcome->n_regimes; i++) {
 		const struct regime *regime = table->outcome->regimes[i];
 		struct cost cost = figures_cost(table->outcome, regime);
+		if (!regime->shards)
+			continue;
 		table->first_side = true;
 		line_begin(table, regime->name, "");
 		fprintf(table->out, "  %8.0f %12.0f %16.0f %10.3f %10.4f %10.2f\n", cost.shard_hours, cost.put_units,
@@ -235,6 +268,7 @@ void report_table(FILE *out, const struct outcome *outcome)
 	if (outcome->n_regimes) {
 		latency_print(&table);
 		throughput_print(&table);
+		twice_print(&table);
 		textbook_print(&table);
 		hops_print(&table);
 		cost_print(&table);

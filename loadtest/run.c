@@ -144,7 +144,7 @@ static void judge(struct run *run)
 	for (unsigned i = 0; i < run->n_intakes; i++)
 		most = run->intakes[i].unique > most ? run->intakes[i].unique : most;
 	/* Reading that stopped early proves nothing about the rest. */
-	for (unsigned i = 0; i < run->n_intakes && !run->load->interrupted && !run->window_end_ns; i++)
+	for (unsigned i = 0; i < run->n_intakes && !run->load->interrupted && !run->window_end_ns && !regime->unreadable[0]; i++)
 		intake_judge(&run->intakes[i], most);
 	regime->right = !run->failed && !run->load->interrupted && regime->put_failed == 0 && side_right(&regime->pushed) &&
 			side_right(&regime->polled) && (regime->acknowledged > 0 || most > 0);
@@ -215,6 +215,7 @@ bool run_regime(struct load *load, const struct plan *asked, struct regime *regi
 	if (load->no_push && plan.consumers) {
 		plan.consumers = 0;
 		regime->no_push = true;
+		regime->shards = 0; /* of a run that could not subscribe */
 		snprintf(regime->why_no_push, sizeof regime->why_no_push, "%s", load->why_no_push);
 		regime->right = true;
 		if (plan.pollers == 0)

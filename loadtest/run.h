@@ -61,6 +61,8 @@ void intake_fini(struct intake *intake);
 /* Books the records of one answer or event: a Records list as decoded. Data is decoded in place, so the list can be read once. `measured`:
  * their latency counts. */
 void intake_records(struct intake *intake, unsigned shard, const struct value *records, enum encoding encoding, uint64_t at_ns, bool measured);
+/* The endpoint's CBOR is not as the API has it: no damage on the way, and it would go on so. Ends the run, and says why. */
+void intake_unreadable(struct intake *intake, const char *operation, const char *how);
 bool intake_complete(const struct intake *intake); /* has each acknowledged record */
 /* Counts what is missing, after the drain: what was acknowledged; of a stream that was there already, what another one had (`most`). */
 void intake_judge(struct intake *intake, uint64_t most);
@@ -70,14 +72,18 @@ struct producer {
 	struct run *run;
 	struct connection *connection;
 	struct event *timer;
-	uint64_t due_ns, gap_ns;
+	uint64_t due_ns, gap_ns, lead_ns;
+	struct put *next;        /* made ahead of its time; NULL: not yet */
 	struct list puts;        /* in work or waiting to be sent again */
 };
 void producers_start(struct run *run);
 bool producers_idle(const struct run *run);
 void producers_free(struct run *run);
 void producer_put_over(struct producer *producer); /* one put is answered for good */
-void put_new(struct producer *producer, uint64_t due_ns);
+/* All of a put but to send it. NULL: the book is full. The producer's, until it begins, or is freed. */
+struct put *put_new(struct producer *producer, uint64_t due_ns);
+void put_begin(struct put *put); /* sends it; it frees itself when it is over */
+void put_free(struct put *put);
 void puts_free(struct producer *producer);
 
 /* consumer.c and subscription.c */

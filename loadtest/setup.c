@@ -49,6 +49,11 @@ static enum verdict ask_once(struct load *load, const char *operation, const str
 	struct buf bytes = asked.call.answer;
 	asked.call.answer.p = (uint8_t *)(uintptr_t)arena_str(arena, (struct str){bytes.n ? (char *)bytes.p : "", bytes.n}).p;
 	*answer = answer_tree(&asked.call, arena);
+	if (verdict == VERDICT_GOOD && bytes.n && !*answer && asked.call.answer_encoding == ENCODING_CBOR) {
+		verdict = VERDICT_REFUSED;
+		if (why)
+			*why = arena_printf(arena, "%s: the endpoint's CBOR answer could not be read; try --format json", operation).p;
+	}
 	asked.call.answer = bytes;
 	call_free(&asked.call);
 	return verdict;

@@ -118,7 +118,9 @@ static void regime_warn(json_t *sentences, const struct outcome *outcome, const 
 {
 	bool wrong = side_wrong(sentences, regime, &regime->pushed, "pushed");
 	wrong |= side_wrong(sentences, regime, &regime->polled, "polled");
-	if (!regime->right && !wrong)
+	if (regime->unreadable[0])
+		say(sentences, "%s: %s.", regime->name, regime->unreadable);
+	else if (!regime->right && !wrong)
 		say(sentences, "%s: %s", regime->name,
 		    outcome->interrupted ? "cut short, so that nothing is proven of it."
 					 : "WRONG: it could not be shown that every record arrived.");

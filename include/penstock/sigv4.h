@@ -119,9 +119,11 @@ void sigv4_render_header(const struct sigv4_claim *claim, struct buf *out);
 
 struct sigv4_signer {
 	struct str key, secret, region, service;
+	/* sigv4_sign's: the key of the day on which it signed last. Zero before the first time; nothing else changes after it. */
+	char day[SIGV4_DATE_LEN];
+	uint8_t derived[SIGV4_HASH];
 };
 /* Signs every field, which the caller has sorted by name; appends the Authorization header's value. */
-void sigv4_sign(struct sigv4 *sigv4, const struct sigv4_signer *signer, int64_t seconds, const struct sigv4_request *request,
-		struct buf *out);
+void sigv4_sign(struct sigv4 *sigv4, struct sigv4_signer *signer, int64_t seconds, const struct sigv4_request *request, struct buf *out);
 
 #endif

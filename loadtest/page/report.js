@@ -482,8 +482,11 @@
 				[r.name, ...hops.map((name) => { const hop = r.hops.find((h) => h.name === name); return hop ? three(hop.p50_ms) + " / " + three(hop.p99_ms) : ""; })]), 1));
 		}
 		const p = data.prices;
+		const run = regimes.filter((r) => r.shards); /* the others were left out, for want of push */
+		if (!run.length)
+			return;
 		box.append(table("What an hour of this load costs at AWS", ["regime", "shard hours", "PUT payload units", "consumer-shard hours", "GB pushed", "$ an hour", "$ a month"],
-			regimes.map((r) => [r.name, grouped(r.cost.shard_hours, 0), grouped(r.cost.put_payload_units, 0), grouped(r.cost.consumer_shard_hours, 0),
+			run.map((r) => [r.name, grouped(r.cost.shard_hours, 0), grouped(r.cost.put_payload_units, 0), grouped(r.cost.consumer_shard_hours, 0),
 				three(r.cost.gb_retrieved), grouped(r.cost.dollars_per_hour, 4), grouped(r.cost.dollars_per_month, 2)]), 1));
 		box.append(element("p", { class: "note" }, "At $" + p.shard_hour + " a shard hour, $" + p.million_put_units + " a million PUT payload units, $" + p.consumer_shard_hour +
 			" a consumer-shard hour and $" + p.consumer_gb + " a GB retrieved by enhanced fan-out. GetRecords costs nothing. The month is extrapolated from what was measured."));

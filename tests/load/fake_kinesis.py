@@ -1,9 +1,13 @@
-"""A Kinesis of one shard over HTTP/1.1 that lies where a test wants it to: for what penstock itself never does."""
+"""A Kinesis of one shard over HTTP/1.1, in JSON and CBOR, that lies where a test wants it to: for what penstock itself never does."""
 
 import http.server
 import json
 import threading
 import time
+
+import cbor2
+
+CBOR_TYPE = "application/x-amz-cbor-1.1"
 
 
 class FakeKinesis:
@@ -19,16 +23,17 @@ class FakeKinesis:
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 operation = self.headers["X-Amz-Target"].split(".")[1]
+                cbor = self.headers["Content-Type"] == CBOR_TYPE
                 with fake.lock:
                     fake.calls.append(operation)
-                    answer = fake.answer(operation, json.loads(body))
+                    answer = fake.answer(operation, cbor2.loads(body) if cbor else json.loads(body))
                 if answer is None:
                     self.close_connection = True
                     return
                 status, members = answer
-                text = json.dumps(members).encode()
+                text = fake.lies.get("cbor", cbor2.dumps)(members) if cbor else json.dumps(members).encode()
                 self.send_response(status)
-                self.send_header("Content-Type", "application/x-amz-json-1.1")
+                self.send_header("Content-Type", CBOR_TYPE if cbor else "application/x-amz-json-1.1")
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
                 self.wfile.write(text)

@@ -9,7 +9,7 @@
  * - pushed, polled: from the time at which the put was to be sent, which the record says, to the call that gives the kernel the event, or
  * the answer of GetRecords: what a client would measure that needs no time, behind a loopback that needs none
  * - delay: as drawn; lead: from that time to the put's read; turn: from the put's read to the event's hand-over; late: turn less delay
- * - step: from one record's time to the next one's, the warm-up with it: even steps say that those times are the schedule's
+ * - step: from one record's time to the next number's, the warm-up with it: even steps say that those times are the schedule's
  *
  * Record n goes to shard n modulo the number of shards, so that a shard's records lie far apart: they keep their order, and one that would
  * overtake another waits for it, which its figures say. */
@@ -39,7 +39,8 @@ static struct shard_log {
 	struct list subscriptions; /* exchanges */
 } shards[SHARDS_MAX];
 static unsigned n_shards = 1;
-static uint64_t low_ns, high_ns, chance = 1, last_sent_ns;
+static uint64_t low_ns, high_ns, chance = 1;
+static struct record_stamp last; /* as it arrived; sent_ns 0: none */
 static struct buf pushed, polled, delays, leads, turns, lates, steps;
 
 /* ---- Delivering ----------------------------------------------------------------------------------------------------- */
@@ -138,9 +139,9 @@ static void put_record(struct exchange *exchange, const struct value *body)
 	struct record_stamp stamp;
 	struct record *record = record_new(text_member(body, "Data"), text_member(body, "PartitionKey"), exchange->read_ns, &stamp);
 	struct shard_log *shard = &shards[stamp.number % n_shards];
-	if (last_sent_ns)
-		samples_add(&steps, record->sent_ns - last_sent_ns);
-	last_sent_ns = record->sent_ns;
+	if (last.sent_ns) /* puts that a window has held back may arrive in another order */
+		samples_add(&steps, (uint64_t)((int64_t)(stamp.sent_ns - last.sent_ns) / (int64_t)(stamp.number - last.number)));
+	last = stamp;
 	if (record->counted) {
 		samples_add(&delays, record->delay_ns);
 		samples_add(&leads, record->read_ns - record->sent_ns);

@@ -180,6 +180,9 @@ static inline void sample_spoil(struct outcome *outcome)
 	snprintf(regime->why_no_push, sizeof regime->why_no_push, "%s", "400 UnknownOperationException & <b>more</b>");
 	outcome->regimes[1]->saturated = true;
 	outcome->regimes[1]->client_cpu = 0.99;
+	regime = outcome_add(outcome, "a regime left out, for want of push");
+	regime->no_push = regime->right = true;
+	snprintf(regime->why_no_push, sizeof regime->why_no_push, "%s", outcome->regimes[0]->why_no_push);
 	outcome->interrupted = true;
 }
 

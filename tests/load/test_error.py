@@ -6,12 +6,12 @@ sent, which the record carries, to the call that gives the kernel the event, or 
 processes that do nothing else. That the times in the records are the schedule's own is seen from their steps, which are even to the ns;
 that the server injects what it was told to is seen from `late`.
 
-An echo shows the client's own share: no delay, the event leaves in the turn that has read the put. From the client's p50 go the server's turn,
-the round trip of the same number of bytes, and what a bare sleeper needs to wake when it is due: the rest, signing and writing the put,
-HTTP/2, and the event loop, is at most 0.1 ms.
+An echo shows the client's own share: no delay, the event leaves in the turn that has read the put. From the client's p50 go the server's turn
+and the round trip of the same number of bytes: the rest, waking when a put is due, sending it, HTTP/2, and the event loop, is at most 0.1 ms.
+What a bare sleeper needs to wake is printed beside it.
 
-Noise comes and goes on a shared machine: the best of three, and five times as much is allowed unless PENSTOCK_LOAD_STRICT is set, so that only
-a strict run shows the limits above. Needs LOAD_KNOWN (build/load-known) and LOAD_BIN (build/penstock-load)."""
+Noise comes and goes on a shared machine: the best of three. Unless PENSTOCK_LOAD_STRICT is set it is the best of six, and twice as much is
+allowed, so that only a strict run shows the limits above. Needs LOAD_KNOWN (build/load-known) and PENSTOCK_LOAD_BIN (build/penstock-load)."""
 
 import contextlib
 import json
@@ -23,8 +23,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KNOWN = os.environ.get("LOAD_KNOWN", str(ROOT / "build" / "load-known"))
-LOAD = os.environ.get("LOAD_BIN", str(ROOT / "build" / "penstock-load"))
-SLACK = 1 if os.environ.get("PENSTOCK_LOAD_STRICT") else 5
+LOAD = os.environ.get("PENSTOCK_LOAD_BIN", str(ROOT / "build" / "penstock-load"))
+SLACK, TRIES = (1, 3) if os.environ.get("PENSTOCK_LOAD_STRICT") else (2, 6)
 SECONDS = 6
 RATE = 100  # a shard has one record every 80 ms: none waits for the one before
 LOADING = ["--rate", str(RATE), "--shards", "8", "--duration", str(SECONDS), "--warm-up", "1", "--quiet"]
@@ -68,15 +68,15 @@ def sound(regime, truth):
     assert truth["lead"]["max_ms"] < 5000 and truth["late"]["max_ms"] < 5000, "unsigned: a put before its time, or an event, would be huge"
 
 
-def best_of_three(attempt, capsys):
+def best_of(attempt, capsys):
     """`attempt` returns lines, and what of them is wrong."""
-    for tries in range(1, 4):
+    for tries in range(1, TRIES + 1):
         lines, wrong = attempt()
         with capsys.disabled():
             print("".join(f"\n  {line}" for line in lines), f"  [try {tries}]", end="")
         if not wrong:
             return
-    pytest.fail("three times out of three: " + "; ".join(wrong))
+    pytest.fail(f"each of {TRIES} times: " + "; ".join(wrong))
 
 
 @pytest.mark.parametrize("delay", ["5", "1-20", "50-90"])
@@ -97,7 +97,7 @@ def test_quantiles_are_right(delay, tmp_path, capsys):
             wrong.append("the server itself was late: " + lines[-1])
         return lines, wrong
 
-    best_of_three(attempt, capsys)
+    best_of(attempt, capsys)
 
 
 def test_own_share(tmp_path, capsys):
@@ -105,9 +105,9 @@ def test_own_share(tmp_path, capsys):
         regime, truth, machine = measure("push", ["--echo"], tmp_path)
         whole, turn = regime["pushed"]["latency"]["p50_ms"], truth["turn"]["p50_ms"]
         trip, wake = machine["round_trip"]["p50_ms"], machine["wake"]["p50_ms"]
-        share = whole - turn - trip - wake
-        line = (f"echo p50: {whole:.3f} ms, less the server's turn {turn:.3f}, a bare round trip {trip:.3f} and a bare wake {wake:.3f}:"
-                f" the client's own {share:.3f} (allowed {0.1 * SLACK:.3f}; with the wake {share + wake:.3f})")
+        share = whole - turn - trip
+        line = (f"echo p50: {whole:.3f} ms, less the server's turn {turn:.3f} and a bare round trip {trip:.3f}:"
+                f" the client's own {share:.3f} (allowed {0.1 * SLACK:.3f}; a bare sleeper's wake alone is {wake:.3f})")
         return [line], [line] if share > 0.1 * SLACK else []
 
-    best_of_three(attempt, capsys)
+    best_of(attempt, capsys)

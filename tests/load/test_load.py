@@ -1,5 +1,6 @@
 """penstock-load as a person uses it, against the real server; against a fake one for what the real one never does."""
 
+import base64
 import json
 import os
 import pathlib
@@ -180,7 +181,7 @@ def test_faults(tmp_path):
     proven(pushed, put["acknowledged"])
     proven(polled, put["acknowledged"])
     assert put["acknowledged"] == put["records"] and put["throttled"] > 20 and put["retried"] > put["throttled"]
-    assert pushed["resubscribed"] > 0 and polled["throttled"] > 0 and polled["retried"] > 0
+    assert pushed["resubscribed"] > 0 and polled["throttled"] > 0 and polled["retried"] > polled["throttled"]
     assert pushed["put_twice"] > 0 and pushed["put_twice"] / 2 == polled["put_twice"] / 2, "stored twice, since the answer was lost"
 
 
@@ -198,7 +199,7 @@ def test_more_pollers_than_the_limit_allows(tmp_path):
     """Two calls a second are allowed, five are made: most turns are refused, and nothing is lost."""
     with Server("--limit", "read_calls=2") as server:
         regime = only(load(server.port, "poll", *QUICK, "--pollers", 2, folder=tmp_path))
-    assert regime["polled"]["throttled"] > 3
+    assert regime["polled"]["throttled"] > 3 and regime["polled"]["retried"] == regime["polled"]["throttled"], "as puts are counted"
     proven(regime["polled"], regime["put"]["acknowledged"])
 
 
@@ -264,6 +265,8 @@ def test_no_push(tmp_path, how):
         assert fake.streams == set()
     assert regime["no_push"] and "RegisterStreamConsumer" in regime["no_push"] and regime["pushed"] is None
     assert "No push at this endpoint" in run.out
+    if how == "unknown":
+        assert regime["no_push"] == "RegisterStreamConsumer: 400 UnknownOperationException", "there is no message, and no colon"
     proven(regime["polled"], regime["put"]["acknowledged"])
 
 
@@ -271,6 +274,43 @@ def test_no_push_in_compare(tmp_path):
     with FakeKinesis() as fake:
         figures = load(fake.port, "compare", "--duration", 1, "--warm-up", 0, "--pollers-max", 1, "--consumers-max", 2, folder=tmp_path)
     assert figures["right"] and figures["regimes"][0]["polled"]["records"] > 0 and figures["regimes"][-1]["no_push"]
+    left_out = [regime for regime in figures["regimes"] if not regime["pushed"] and not regime["polled"]]
+    assert left_out and all(regime["cost"]["dollars_per_hour"] == 0 for regime in left_out)
+
+
+# ---- CBOR that is none --------------------------------------------------------------------------------------------------
+
+
+def base64_in_cbor(records):
+    return [dict(record, Data=base64.b64encode(record["Data"]).decode()) for record in records]
+
+
+def test_cbor_of_an_emulator(tmp_path):
+    with FakeKinesis() as fake:
+        regime = only(load(fake.port, "poll", *QUICK, "--format", "cbor", folder=tmp_path))
+    proven(regime["polled"], regime["put"]["acknowledged"])
+
+
+@pytest.mark.parametrize("lies, said", [
+    ({"records": base64_in_cbor}, "GetRecords: the endpoint's CBOR answer could not be read: the Data of record 1 is no byte string; try --format json"),
+    ({"GetRecords": lambda body: (200, {"NextShardIterator": "0"})},
+     "GetRecords: the endpoint's CBOR answer could not be read: it has no list of Records; try --format json"),
+    ({"GetShardIterator": lambda body: (200, {})},
+     "GetShardIterator: the endpoint's CBOR answer could not be read: it has no ShardIterator; try --format json")], ids=["text", "records", "iterator"])
+def test_cbor_that_is_wrong_is_no_damage(tmp_path, lies, said):
+    with FakeKinesis(**lies) as fake:
+        run = Load(fake.port, "poll", "--duration", 20, "--quiet", "--format", "cbor", folder=tmp_path)
+        figures = run.end(expect=1, seconds=10)
+        assert fake.streams == set()
+    assert not any(only(figures)["polled"]["proof"].values()), "it is not damage"
+    assert run.err == f"penstock-load: {said}\n" and f"! poll: {said}." in run.out and "WRONG" not in run.out
+
+
+def test_cbor_that_is_json(tmp_path):
+    with FakeKinesis(cbor=lambda members: json.dumps(members).encode() if members else b"") as fake:
+        run = Load(fake.port, "poll", *QUICK, "--format", "cbor", folder=tmp_path)
+        assert run.end(expect=1) is None and fake.streams == set()
+    assert "DescribeStream: the endpoint's CBOR answer could not be read; try --format json" in run.err
 
 
 def test_nothing_but_push_and_none_of_it(tmp_path):

@@ -119,6 +119,14 @@ def test_text_from_outside_stays_text(page, folders):
     assert page.evaluate('document.querySelectorAll(".warning b").length') == 0
 
 
+def test_what_was_left_out_has_no_row_of_zeros(page, folders):
+    show(page, folders, "spoilt", "light")
+    regimes = json.loads((folders["spoilt"] / "report.json").read_text())["regimes"]
+    assert len(regimes) == 8 and regimes[7]["shards"] == 0
+    costs = page.evaluate('[...document.querySelectorAll("#tables table")].at(-1).tBodies[0].innerText')
+    assert costs.count("\n") == 6 and "left out" not in costs
+
+
 def test_scheme_changes_while_it_is_open(page, folders):
     show(page, folders, "good", "light")
     shot = '[...document.querySelectorAll(".uplot canvas")].map((c) => c.toDataURL().length + c.toDataURL().slice(-200)).join()'

@@ -418,6 +418,34 @@ Test(load_lines, a_plain_request_is_not_signed)
 	end();
 }
 
+static char signed_at[2][40];
+
+static void on_signed_request(struct peer_socket *socket, struct evbuffer *in)
+{
+	char *text = (char *)evbuffer_pullup(in, -1), *date = memmem(text, evbuffer_get_length(in), "X-Amz-Date: ", 12);
+	cr_assert(date && peer.requests < 2);
+	snprintf(signed_at[peer.requests], sizeof signed_at[0], "%.16s", date + 12);
+	on_h1_request(socket, in);
+}
+
+/* The date of a signature made ahead is set back, so that it is known again. */
+Test(load_lines, a_call_is_signed_once_and_anew_when_it_is_made_again)
+{
+	begin_h1(LENGTH_2, LENGTH_2, NULL);
+	peer.on_raw = on_signed_request;
+	connection_sign(connection, &a.call);
+	cr_assert_eq(strlen(a.call.signature.date), 16);
+	strcpy(a.call.signature.date, "20200101T000000Z");
+	connection_call(connection, &a.call);
+	UNTIL(a.done);
+	cr_expect_str_eq(signed_at[0], "20200101T000000Z");
+	a.done = false;
+	connection_call(connection, &a.call);
+	UNTIL(a.done);
+	cr_expect_str_neq(signed_at[1], "20200101T000000Z");
+	end();
+}
+
 Test(load_lines, http1_cancel_and_close_in_callbacks)
 {
 	begin_h1(LENGTH_2, LENGTH_2, LENGTH_2);

@@ -304,6 +304,38 @@ Test(load_report, table_exactly)
 		"! 1 poller: the client was saturated (0 % of a core): these are the client's figures, not the server's.\n");
 }
 
+Test(load_report, what_was_put_twice_is_in_the_table_when_something_was)
+{
+	struct regime *regime = pushed_add("1 and 1", 1, 1000000);
+	side_fill(&regime->polled, 1, 100000000);
+	cr_assert_null(strstr(table_text(), "wice"));
+	regime->polled.put_twice = 3;
+	cr_assert_not_null(strstr(table_text(),
+				  "\nPut twice                       records\n"
+				  "1 and 1               polled          3\n"
+				  "a put whose answer was lost was made again: these doubles are the producer's, not the server's\n"));
+}
+
+Test(load_report, what_was_left_out_costs_nothing)
+{
+	struct regime *left_out = outcome_add(&outcome, "1 consumer");
+	left_out->no_push = left_out->right = true;
+	cr_assert_null(strstr(table_text(), "Cost of"));
+	polled_add("1 poller", 1, 100000000);
+	char *cost = strstr(table_text(), "Cost of");
+	cr_assert(cost && strstr(cost, "1 poller  "));
+	cr_assert_null(strstr(cost, "1 consumer"), "a row of zeros");
+}
+
+Test(load_report, cbor_that_could_not_be_read_is_said_in_place_of_a_proof)
+{
+	struct regime *regime = polled_add("poll", 1, 1000000);
+	regime->right = false;
+	strcpy(regime->unreadable, "GetRecords: the endpoint's CBOR answer could not be read");
+	cr_assert_str_eq(sentence(words_warnings(&outcome), 0), "poll: GetRecords: the endpoint's CBOR answer could not be read.");
+	cr_assert_str_eq(sentence(words_warnings(&outcome), 1), "");
+}
+
 Test(load_report, table_fits_120_columns)
 {
 	sample_outcome(&outcome);

@@ -106,7 +106,10 @@ Test(sigv4, signing_gives_the_header_that_the_vector_has)
 			sorted = sorted && str_compare(fields[k - 1].name, fields[k].name) < 0;
 		if (!sorted)
 			continue;
-		struct sigv4_signer signer = {STR("AKIDEXAMPLE"), STR(SECRET), str_of(vectors[i].region), str_of(vectors[i].service)};
+		struct sigv4_signer signer = {.key = STR("AKIDEXAMPLE"),
+					      .secret = STR(SECRET),
+					      .region = str_of(vectors[i].region),
+					      .service = str_of(vectors[i].service)};
 		cr_assert(sigv4_time_parse(str_of(vectors[i].time), &seconds));
 		sigv4_sign(&sigv4, &signer, seconds, &request, &header);
 		cr_expect(str_equal(text_of(&header), str_of(vectors[i].authorization)), "%s", vectors[i].name);
@@ -114,6 +117,41 @@ Test(sigv4, signing_gives_the_header_that_the_vector_has)
 		signed_as_sorted++;
 	}
 	cr_expect_gt(signed_as_sorted, 20);
+}
+
+static struct buf sign_at(struct sigv4_signer *signer, int64_t seconds)
+{
+	struct sigv4_field host = {STR("host"), STR("here")};
+	struct sigv4_request request = {.method = STR("POST"), .path = STR("/"), .query = STR(""), .fields = &host, .n_fields = 1};
+	struct buf header = {0};
+	sigv4_sha256(&sigv4, "", 0, request.payload);
+	sigv4_sign(&sigv4, signer, seconds, &request, &header);
+	return header;
+}
+
+#define SIGNER \
+	(struct sigv4_signer) { .key = STR("AKIDEXAMPLE"), .secret = STR(SECRET), .region = STR("us-east-1"), .service = STR("kinesis") }
+
+Test(sigv4, a_signer_derives_a_key_a_day)
+{
+	static const int64_t noon = 1440936000, day = 86400;
+	struct sigv4_signer signer = SIGNER;
+	for (int64_t at = noon; at <= noon + 2 * day; at += day / 2) {
+		struct sigv4_signer fresh = SIGNER;
+		struct buf kept = sign_at(&signer, at), anew = sign_at(&fresh, at);
+		cr_expect(str_equal(text_of(&kept), text_of(&anew)), "half days since noon: %d", (int)((at - noon) / (day / 2)));
+		buf_free(&kept);
+		buf_free(&anew);
+	}
+	struct buf before = sign_at(&signer, noon);
+	signer.derived[0] ^= 1;
+	struct buf same_day = sign_at(&signer, noon), next_day = sign_at(&signer, noon + day), again = sign_at(&signer, noon);
+	cr_expect(!str_equal(text_of(&before), text_of(&same_day)), "the key was kept");
+	cr_expect(str_equal(text_of(&before), text_of(&again)), "and made anew");
+	buf_free(&before);
+	buf_free(&same_day);
+	buf_free(&next_day);
+	buf_free(&again);
 }
 
 /* ---- Claims ---- */
