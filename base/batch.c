@@ -3,7 +3,8 @@
  * Life: made by one owner, filled, then shared; references are counted with release on the way down and acquire before the free, so that
  * whoever drops the last one sees all that the others wrote. Every live byte is in a gauge: the tests compare them with the bounds.
  *
- * - batch_append: grows the frames by half again and writes head, key, data.
+ * - batch_append: grows the frames by half again and writes head, key, data; keeps the checksum up piece by piece: a pass over the whole
+ *   batch later would fetch it all from memory again (5 % of a put's CPU).
  * - batch_next: reads one frame back; stops without moving when what is left cannot be one.
  *
  * Failure: data-sized memory may be refused: NULL or STATUS_NO_MEMORY, and the batch stays as it was. */
@@ -12,6 +13,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "penstock/crc32c.h"
 #include "penstock/metrics.h"
 
 /* ---- Encoded events ---- */
@@ -126,6 +128,14 @@ static void put_u32(uint8_t *p, uint32_t n)
 
 static uint32_t get_u32(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24; }
 
+uint32_t batch_crc(const struct batch *batch)
+{
+	return crc32c(batch->crc, batch->frames + batch->summed, batch->frames_len - batch->summed);
+}
+
+/* Long enough for the fast way of crc32c.c, short enough to lie in a first-level cache of 32 KiB with what it was copied from. */
+#define SUM_PIECE (12u << 10)
+
 enum status batch_append(struct batch *batch, struct str key, struct str data)
 {
 	assert(key.n <= UINT16_MAX && data.n <= UINT32_MAX);
@@ -142,6 +152,10 @@ enum status batch_append(struct batch *batch, struct str key, struct str data)
 	batch->frames_len += record_frame_len(key, data);
 	batch->payload += key.n + data.n;
 	batch->count++;
+	if (batch->frames_len - batch->summed >= SUM_PIECE) {
+		batch->crc = batch_crc(batch);
+		batch->summed = batch->frames_len;
+	}
 	return STATUS_OK;
 }
 

@@ -145,7 +145,8 @@ void buf_vprintf(struct buf *buf, const char *format, va_list args)
 /* ---- Arena ---- */
 
 #define ARENA_ALIGN 16u
-#define ARENA_CHUNK 4032u /* with malloc's own header just below a page */
+#define ARENA_CHUNK 4032u           /* with malloc's own header just below a page */
+#define ARENA_CHUNK_MAX (28u << 10) /* in all, what malloc still keeps ready for each thread */
 
 struct arena_chunk {
 	struct arena_chunk *next;
@@ -157,8 +158,10 @@ _Static_assert(offsetof(struct arena_chunk, data) % ARENA_ALIGN == 0, "chunk dat
 
 static struct arena_chunk *chunk_add(struct arena *arena, size_t n)
 {
-	bool own = n > ARENA_CHUNK / 4;
-	size_t cap = own ? n : ARENA_CHUNK;
+	/* Chunks grow with what is in use: a large document takes a few, a small one no more than it needs. */
+	size_t usual = arena->used < ARENA_CHUNK ? ARENA_CHUNK : arena->used < ARENA_CHUNK_MAX ? arena->used : ARENA_CHUNK_MAX;
+	bool own = n > usual / 4;
+	size_t cap = own ? n : usual;
 	struct arena_chunk *chunk = xmalloc(sizeof(*chunk) + cap);
 	chunk->cap = cap;
 	chunk->used = 0;

@@ -23,7 +23,12 @@ static int posix_result(int result) { return result < 0 ? -errno : result; }
 static int posix_open(struct io *io, const char *path, enum io_open how)
 {
 	(void)io;
-	static const int flags[] = {[IO_READ] = O_RDONLY, [IO_WRITE] = O_RDWR, [IO_CREATE] = O_RDWR | O_CREAT | O_EXCL};
+	static const int flags[] = {
+		[IO_READ] = O_RDONLY,
+		[IO_WRITE] = O_RDWR,
+		[IO_CREATE] = O_RDWR | O_CREAT | O_EXCL,
+		[IO_DIRECT] = O_WRONLY | O_DIRECT,
+	};
 	int file;
 	do
 		file = open(path, flags[how] | O_CLOEXEC, 0600);

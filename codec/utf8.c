@@ -39,7 +39,7 @@ bool utf8_valid(const uint8_t *p, size_t n)
 				continue;
 			}
 		}
-		size_t step = utf8_sequence(p + i, n - i);
+		size_t step = p[i] < 0x80 ? 1 : utf8_sequence(p + i, n - i);
 		if (step == 0)
 			return false;
 		i += step;

@@ -184,6 +184,12 @@ void write_time(struct writer *w, int64_t ms)
 	put_decimal(w->out, magnitude(ms) % 1000, 3);
 }
 
+void write_encoded(struct writer *w, struct str v)
+{
+	place(w, false);
+	buf_put_str(w->out, v);
+}
+
 void write_kv_str(struct writer *w, const char *key, struct str v)
 {
 	write_key(w, key);

@@ -12,12 +12,14 @@
 #include <inttypes.h>
 #include <openssl/evp.h>
 
+#include "penstock/md5.h"
 #include "penstock/seq.h"
 #include "server/ops.h"
 #include "server/resolve.h"
 #include "server/worker.h"
 
 #define PUT_BYTES_MAX (10u << 20) /* of one PutRecords, data and keys */
+#define HASHING_WIDE 4            /* keys from which on sixteen at once are cheaper than one by one */
 
 struct put_call {
 	struct request *request;
@@ -26,26 +28,61 @@ struct put_call {
 	struct put_record records[];
 };
 
-static uint128 hash_of(struct worker *worker, struct str key)
+static uint128 hash_from(const uint8_t *digest)
 {
-	uint8_t digest[16];
-	unsigned n = 0;
-	int good = EVP_DigestInit_ex2(worker->md5_ctx, worker->md5, NULL) && EVP_DigestUpdate(worker->md5_ctx, key.p, key.n) &&
-		   EVP_DigestFinal_ex(worker->md5_ctx, digest, &n);
-	assert(good && n == sizeof(digest)); /* a wrong hash would send records to a wrong shard */
 	uint128 hash = 0;
-	for (unsigned i = 0; i < sizeof(digest); i++)
+	for (unsigned i = 0; i < MD5_BYTES; i++)
 		hash = hash << 8 | digest[i];
 	return hash;
 }
 
-/* Fills record from one entry; false: the explicit hash is out of range, answered. */
-static bool record_fill(struct request *request, struct put_record *record, struct str key, struct str explicit_hash, struct str data)
+static uint128 hash_of(struct worker *worker, struct str key)
+{
+	uint8_t digest[MD5_BYTES];
+	unsigned n = 0;
+	int good = EVP_DigestInit_ex2(worker->md5_ctx, worker->md5, NULL) && EVP_DigestUpdate(worker->md5_ctx, key.p, key.n) &&
+		   EVP_DigestFinal_ex(worker->md5_ctx, digest, &n);
+	assert(good && n == sizeof(digest)); /* a wrong hash would send records to a wrong shard */
+	return hash_from(digest);
+}
+
+/* Keys whose digests are due: short ones are taken many at once. */
+struct hashing {
+	struct worker *worker;
+	struct put_record *records[MD5_TEXTS];
+	struct str keys[MD5_TEXTS];
+	unsigned n;
+};
+
+static void hashing_finish(struct hashing *hashing)
+{
+	uint8_t digests[MD5_TEXTS][MD5_BYTES];
+	bool wide = hashing->n >= HASHING_WIDE && md5_short(hashing->keys, hashing->n, digests);
+	for (unsigned i = 0; i < hashing->n; i++)
+		hashing->records[i]->hash = wide ? hash_from(digests[i]) : hash_of(hashing->worker, hashing->keys[i]);
+	hashing->n = 0;
+}
+
+static void hashing_add(struct hashing *hashing, struct put_record *record)
+{
+	if (record->key.n > MD5_SHORT) {
+		record->hash = hash_of(hashing->worker, record->key);
+		return;
+	}
+	hashing->records[hashing->n] = record;
+	hashing->keys[hashing->n++] = record->key;
+	if (hashing->n == MD5_TEXTS)
+		hashing_finish(hashing);
+}
+
+/* Fills record from one entry, but for a hash that hashing_finish gives; false: the explicit hash is out of range, answered. */
+static bool record_fill(struct request *request, struct hashing *hashing, struct put_record *record, struct str key,
+			struct str explicit_hash, struct str data)
 {
 	record->key = key;
 	record->data = data;
 	if (!str_present(explicit_hash)) {
-		record->hash = hash_of(request->worker, key);
+		hashing_add(hashing, record);
 		return true;
 	}
 	if (hash_parse(explicit_hash, &record->hash))
@@ -97,13 +134,12 @@ static void call_send(struct put_call *call)
 	store_put(worker->server->store, &worker->outbox, &call->put);
 }
 
-static void write_place(struct writer *w, const struct put_record *record)
+static void write_place(struct writer *w, struct str number, struct str shard)
 {
-	char digits[SEQ_DIGITS], name[SHARD_NAME_LEN + 1];
-	seq_format(digits, &record->shard, record->index, seq_time_s(&record->shard, record->arrival_ms));
-	shard_name(name, record->shard.shard);
-	write_kv_str(w, "SequenceNumber", (struct str){digits, SEQ_DIGITS});
-	write_kv_str(w, "ShardId", str_of(name));
+	write_map(w);
+	write_kv_str(w, "SequenceNumber", number);
+	write_kv_str(w, "ShardId", shard);
+	write_map_end(w);
 }
 
 /* ---- PutRecord ---- */
@@ -130,12 +166,14 @@ static void on_put_record(struct store_put *put)
 		put_record_fail(call, status);
 		return;
 	}
+	const struct put_record *record = &put->records[0];
+	char digits[SEQ_DIGITS], name[SHARD_NAME_LEN + 1];
+	seq_format(digits, &record->shard, record->index, seq_time_s(&record->shard, record->arrival_ms));
+	shard_name(name, record->shard.shard);
 	struct buf body = {0};
 	struct writer w;
 	writer_init(&w, call->request->encoding, &body);
-	write_map(&w);
-	write_place(&w, &put->records[0]);
-	write_map_end(&w);
+	write_place(&w, (struct str){digits, sizeof(digits)}, str_of(name));
 	request_ok(call->request, &body);
 }
 
@@ -158,27 +196,67 @@ void ops_put_record(struct request *request)
 	if (stream == NULL)
 		return;
 	struct put_call *call = call_new(request, stream, 1, on_put_record);
-	if (!record_fill(request, &call->records[0], input->partition_key, input->explicit_hash_key, input->data) ||
+	struct hashing hashing = {.worker = request->worker};
+	if (!record_fill(request, &hashing, &call->records[0], input->partition_key, input->explicit_hash_key, input->data) ||
 	    !ordering_check(request, stream, input->sequence_number_for_ordering) || !record_fits(request, stream, &call->records[0]))
 		return;
+	hashing_finish(&hashing);
 	call_send(call);
 }
 
 /* ---- PutRecords ---- */
 
+/* The entry of a record that is stored: all are alike but for the digits, so it is encoded once, and each gets a copy with digits of its
+ * own. */
+struct placed {
+	struct buf text;
+	size_t digits, name; /* where they stand in the text */
+};
+
+/* Where `n` bytes of a marker stand. */
+static size_t find(const struct buf *text, const char *marker, size_t n)
+{
+	const uint8_t *at = memmem(text->p, text->n, marker, n);
+	assert(at);
+	return (size_t)(at - text->p);
+}
+
+static void placed_init(struct placed *placed, enum encoding encoding)
+{
+	char digits[SEQ_DIGITS], name[SHARD_NAME_LEN];
+	struct writer w;
+	memset(digits, '#', sizeof(digits));
+	memset(name, '?', sizeof(name));
+	*placed = (struct placed){0};
+	writer_init(&w, encoding, &placed->text);
+	write_place(&w, (struct str){digits, sizeof(digits)}, (struct str){name, sizeof(name)});
+	placed->digits = find(&placed->text, digits, sizeof(digits));
+	placed->name = find(&placed->text, name, sizeof(name));
+}
+
+static void write_placed(struct writer *w, struct placed *placed, const struct put_record *record)
+{
+	char name[SHARD_NAME_LEN + 1];
+	seq_format((char *)placed->text.p + placed->digits, &record->shard, record->index, seq_time_s(&record->shard, record->arrival_ms));
+	shard_name(name, record->shard.shard);
+	memcpy(placed->text.p + placed->name, name, SHARD_NAME_LEN);
+	write_encoded(w, (struct str){(const char *)placed->text.p, placed->text.n});
+}
+
 static void write_failure(struct writer *w, const struct put_call *call, const struct put_record *record)
 {
-	if (record->status != STATUS_THROTTLED) {
-		write_kv_str(w, "ErrorCode", STR("InternalFailure"));
-		write_kv_str(w, "ErrorMessage", STR("Internal Service Failure"));
-		return;
+	struct str code = STR("InternalFailure"), text = STR("Internal Service Failure");
+	if (record->status == STATUS_THROTTLED) {
+		char name[SHARD_NAME_LEN + 1];
+		shard_name(name, record->shard.shard);
+		code = str_of(status_type(STATUS_THROTTLED));
+		text = arena_printf(&call->request->arena, "Rate exceeded for shard %s in stream " STR_FMT " under account %s.", name,
+				    STR_ARG(call->stream), call->request->worker->server->account);
 	}
-	char name[SHARD_NAME_LEN + 1];
-	shard_name(name, record->shard.shard);
-	write_kv_str(w, "ErrorCode", str_of(status_type(STATUS_THROTTLED)));
-	write_kv_str(w, "ErrorMessage",
-		     arena_printf(&call->request->arena, "Rate exceeded for shard %s in stream " STR_FMT " under account %s.", name,
-				  STR_ARG(call->stream), call->request->worker->server->account));
+	write_map(w);
+	write_kv_str(w, "ErrorCode", code);
+	write_kv_str(w, "ErrorMessage", text);
+	write_map_end(w);
 }
 
 static void on_put_records(struct store_put *put)
@@ -198,16 +276,18 @@ static void on_put_records(struct store_put *put)
 	write_kv_int(&w, "FailedRecordCount", failed);
 	write_key(&w, "Records");
 	write_list(&w);
+	struct placed placed;
+	placed_init(&placed, call->request->encoding);
+	buf_reserve(&body, put->n * placed.text.n);
 	for (uint32_t i = 0; i < put->n; i++) {
-		write_map(&w);
 		if (put->records[i].status == STATUS_OK)
-			write_place(&w, &put->records[i]);
+			write_placed(&w, &placed, &put->records[i]);
 		else
 			write_failure(&w, call, &put->records[i]);
-		write_map_end(&w);
 	}
 	write_list_end(&w);
 	write_map_end(&w);
+	buf_free(&placed.text);
 	request_ok(call->request, &body);
 }
 
@@ -233,11 +313,13 @@ void ops_put_records(struct request *request)
 	if (stream == NULL)
 		return;
 	struct put_call *call = call_new(request, stream, input->n_records, on_put_records);
+	struct hashing hashing = {.worker = request->worker};
 	for (uint32_t i = 0; i < input->n_records; i++) {
 		const struct put_records_entry *entry = &input->records[i];
-		if (!record_fill(request, &call->records[i], entry->partition_key, entry->explicit_hash_key, entry->data))
+		if (!record_fill(request, &hashing, &call->records[i], entry->partition_key, entry->explicit_hash_key, entry->data))
 			return;
 	}
+	hashing_finish(&hashing);
 	if (records_fit(request, stream, call))
 		call_send(call);
 }

@@ -11,7 +11,6 @@
  * Failure modes: a full disk in any call -> what was written of the group is cut, durably, before anything else is written, and the log
  * goes on (also when fdatasync said it: the bytes it may have lost are those that are cut). Any other failed call -> poisoned: nothing is
  * retried, since the kernel marks pages clean that never reached the disk. */
-#include "penstock/crc32c.h"
 #include "penstock/slog.h"
 #include "shardstore/streamlog_internal.h"
 
@@ -84,13 +83,19 @@ static enum status seal_open(struct streamlog *log)
 		return failed(log, "seal", err);
 
 	pthread_mutex_lock(&log->lock);
-	/* A segment that was cut short by a restart or by age says nothing against its size. */
-	if (log->offset > log->header.capacity / 2)
-		log->next_capacity = log->header.capacity < log->segment_max / 2 ? log->header.capacity * 2 : log->segment_max;
+	log->next_capacity = streamlog_capacity_after(log);
 	log->next_base = footer.position;
 	log->open = NULL;
 	pthread_mutex_unlock(&log->lock);
 	return STATUS_OK;
+}
+
+/* A segment that was cut short by a restart or by age says nothing against its size. */
+uint64_t streamlog_capacity_after(const struct streamlog *log)
+{
+	if (log->offset <= log->header.capacity / 2)
+		return log->next_capacity;
+	return log->header.capacity < log->segment_max / 2 ? log->header.capacity * 2 : log->segment_max;
 }
 
 enum status streamlog_seal(struct streamlog *log)
@@ -260,7 +265,7 @@ static void encode(struct streamlog *log, struct group *group, uint64_t length)
 			.segment = log->open,
 			.offset = offset,
 			.length = (uint32_t)batch->frames_len,
-			.crc = crc32c(0, batch->frames, batch->frames_len),
+			.crc = batch_crc(batch),
 			.first = batch->first,
 			.count = batch->count,
 			.payload = batch->payload,
@@ -282,15 +287,17 @@ static void encode(struct streamlog *log, struct group *group, uint64_t length)
 	log->head.n = head_len;
 }
 
+/* Up to the end of the last page, where zeros are by the plan: it may be on the disk only, and a part of it would be read before it is
+ * written. */
 static int gather(struct streamlog *log, const struct group *group, uint64_t length)
 {
-	static const uint8_t padding[SEGMENT_SECTOR];
+	static const uint8_t padding[IO_DIRECT_ALIGN];
 	uint32_t n = 0;
 	if (log->iov_cap < group->n_extents + 2) {
 		log->iov_cap = group->n_extents + 2;
 		log->iov = xrealloc(log->iov, log->iov_cap * sizeof(log->iov[0]));
 	}
-	uint64_t left = length - log->head.n;
+	uint64_t left = page_end(log->offset + length) - log->offset - log->head.n;
 	log->iov[n++] = (struct iovec){.iov_base = log->head.p, .iov_len = log->head.n};
 	for (uint32_t i = 0; i < group->n_extents; i++) {
 		log->iov[n++] = (struct iovec){.iov_base = group->batches[i]->frames, .iov_len = group->batches[i]->frames_len};
@@ -305,7 +312,7 @@ static int gather(struct streamlog *log, const struct group *group, uint64_t len
 static void claim(struct streamlog *log, uint64_t end)
 {
 	pthread_mutex_lock(&log->lock);
-	while (end > log->zeroed && log->preparing)
+	while (end > log->zeroed && log->zeroing)
 		pthread_cond_wait(&log->prepared, &log->lock);
 	if (end > log->zeroed)
 		log->zeroed = end;
@@ -333,7 +340,7 @@ static enum status write_group(struct streamlog *log, struct group *group, uint6
 {
 	struct io *io = log->io;
 	int count = gather(log, group, length);
-	claim(log, log->offset + length);
+	claim(log, page_end(log->offset + length));
 	int64_t put = io->pwritev(io, log->open->file, log->iov, count, log->offset);
 	if (put < 0)
 		return group_failed(log, "write", put);

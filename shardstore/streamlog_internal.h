@@ -41,10 +41,12 @@ struct streamlog {
 	struct segment *spare;
 	bool spare_named;           /* its directory entry is durable */
 	uint64_t offset;            /* of the next group in the open segment */
-	uint64_t zeroed;            /* bytes of the open file that are written */
+	uint64_t zeroed;            /* bytes of the open file that are written; whole pages, but for what undo cuts */
 	uint64_t spare_zeroed;
 	bool preparing;             /* a prepare is in flight, or held off; who set it may touch spare and zeroed */
+	bool zeroing;               /* the prepare in flight writes to the open segment */
 	bool refused;               /* prepare met a full disk: not again before a commit went well */
+	bool buffered;              /* zeros go through the page cache: the file system takes no direct writes; with `preparing` */
 
 	/* --- any thread --- */
 	atomic_bool wants_prepare;
@@ -62,9 +64,13 @@ enum status streamlog_poison(struct streamlog *log, const char *what, const char
 enum status streamlog_refused(struct streamlog *log, const char *what, const char *file, int64_t err);
 bool streamlog_full(int64_t err); /* -ENOSPC and its like */
 
+/* The end of the last page that n bytes touch. */
+static inline uint64_t page_end(uint64_t n) { return (n + IO_DIRECT_ALIGN - 1) / IO_DIRECT_ALIGN * IO_DIRECT_ALIGN; }
+
 /* streamlog_commit.c */
 enum status streamlog_seal(struct streamlog *log);  /* footer behind the open segment; then there is none open */
 enum status streamlog_birth(struct streamlog *log); /* the first segment of a new log */
+uint64_t streamlog_capacity_after(const struct streamlog *log); /* of the segment behind the open one, were that sealed now; under lock */
 /* Writes a footer at `offset` and ends the file there. 0 or -errno. */
 int64_t streamlog_write_footer(struct io *io, int file, uint64_t offset, struct segment_footer *footer, const struct extent_runs *runs);
 

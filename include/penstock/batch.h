@@ -60,6 +60,8 @@ struct batch {
 	uint64_t payload;      /* data + partition-key bytes */
 	uint8_t *frames;       /* owned */
 	size_t frames_len, frames_cap;
+	size_t summed;         /* frame bytes that are in `crc`, taken while they were in the CPU's nearest cache */
+	uint32_t crc;
 	struct message **messages; /* owned array, one reference each; NULL until encoded */
 	uint32_t n_messages;
 };
@@ -73,6 +75,7 @@ void batch_unref(struct batch *batch);
 enum status batch_reserve(struct batch *batch, size_t bytes); /* room for so many more frame bytes */
 void batch_trim(struct batch *batch); /* gives back room beyond half of what is used */
 enum status batch_append(struct batch *batch, struct str key, struct str data);
+uint32_t batch_crc(const struct batch *batch); /* CRC32C of the frames */
 
 /* Walks frames: start with cursor = 0; false at the end, or when a frame does not fit (then *cursor != frames_len). */
 bool batch_next(const struct batch *batch, size_t *cursor, uint32_t *nth, struct record *out);

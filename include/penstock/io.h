@@ -16,7 +16,12 @@ enum io_open {
 	IO_READ = 0,        /* an existing file, to read */
 	IO_WRITE = 1,       /* an existing file, to read and write */
 	IO_CREATE = 2,      /* a new file, to read and write; -EEXIST when there is one */
+	IO_DIRECT = 3,      /* an existing file, to write past the page cache. -EINVAL, from open or from a write: it cannot be done here */
 };
+
+/* What the memory, the length and the offset of an IO_DIRECT write are multiples of: no disk in use has larger sectors, and a write of whole
+ * pages never meets a page that the cache holds for someone else. Such a write is as little durable before fdatasync as any other. */
+#define IO_DIRECT_ALIGN 4096
 
 struct io {
 	int (*open)(struct io *io, const char *path, enum io_open how);

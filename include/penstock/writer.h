@@ -29,6 +29,7 @@ void write_int(struct writer *w, int64_t v);
 void write_bool(struct writer *w, bool v);
 void write_blob(struct writer *w, struct str v);     /* base64, or a byte string */
 void write_time(struct writer *w, int64_t ms);       /* seconds with three decimals, or tag 1 + ms */
+void write_encoded(struct writer *w, struct str v);  /* a whole value, as a writer of this encoding has written it elsewhere */
 
 /* "key": value, for the common cases. */
 void write_kv_str(struct writer *w, const char *key, struct str v);

@@ -127,9 +127,12 @@ static void remember(int file, const char *path, size_t n, off_t offset)
 	if (!is_segment(path) || fstat(file, &st) != 0)
 		return;
 	struct losable *losable = malloc(sizeof(*losable) + n);
-	ssize_t had = losable ? real_pread(file, losable->old, n, offset) : -1;
+	/* By a handle of its own: the program's may be for writing only, and past the page cache. */
+	int reader = real_open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t had = losable && reader >= 0 ? real_pread(reader, losable->old, n, offset) : -1;
 	if (had < 0)
 		abort();
+	close(reader);
 	losable->offset = offset;
 	losable->size = st.st_size;
 	losable->n = (size_t)had;

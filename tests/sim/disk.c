@@ -68,13 +68,13 @@ static int64_t end64(struct sim_disk *disk, struct verdict verdict, int64_t resu
 
 /* ---- Files ---- */
 
-static int handle_new(struct sim_disk *disk, struct inode *inode, bool writable)
+static int handle_new(struct sim_disk *disk, struct inode *inode, enum io_open how)
 {
 	if (disk->n_handles == disk->cap_handles) {
 		disk->cap_handles = disk->cap_handles ? disk->cap_handles * 2 : 32;
 		disk->handles = xrealloc(disk->handles, disk->cap_handles * sizeof(*disk->handles));
 	}
-	disk->handles[disk->n_handles] = (struct handle){.inode = inode_ref(inode), .writable = writable};
+	disk->handles[disk->n_handles] = (struct handle){.inode = inode_ref(inode), .writable = how != IO_READ, .direct = how == IO_DIRECT};
 	inode->opens++;
 	return (int)disk->n_handles++;
 }
@@ -103,13 +103,15 @@ static int open_now(struct sim_disk *disk, const char *path, enum io_open how)
 	struct entry *entry = name[0] ? *entry_find(&dir->entries, name) : NULL;
 	if (!name[0] || (entry && entry->inode->dir))
 		return -EISDIR;
+	if (how == IO_DIRECT && disk->direct == SIM_DIRECT_REFUSED)
+		return -EINVAL;
 	if (how != IO_CREATE)
-		return entry ? handle_new(disk, entry->inode, how == IO_WRITE) : -ENOENT;
+		return entry ? handle_new(disk, entry->inode, how) : -ENOENT;
 	if (entry)
 		return -EEXIST;
 	struct inode *inode = inode_new(disk, false);
 	dir_change(disk, dir, NULL, name, inode);
-	int file = handle_new(disk, inode, true);
+	int file = handle_new(disk, inode, how);
 	inode_unref(disk, inode);
 	return file;
 }
@@ -215,6 +217,14 @@ static void write_back(struct sim_disk *disk, struct inode *file)
 	file->size_dirty = file->kept_size != file->seen_size;
 }
 
+static bool aligned(const struct iovec *iov, int count, uint64_t offset)
+{
+	bool good = offset % IO_DIRECT_ALIGN == 0;
+	for (int i = 0; i < count; i++)
+		good = good && (uintptr_t)iov[i].iov_base % IO_DIRECT_ALIGN == 0 && iov[i].iov_len % IO_DIRECT_ALIGN == 0;
+	return good;
+}
+
 static int64_t sim_pwritev(struct io *io, int file, const struct iovec *iov, int count, uint64_t offset)
 {
 	struct sim_disk *disk = disk_of(io);
@@ -225,6 +235,9 @@ static int64_t sim_pwritev(struct io *io, int file, const struct iovec *iov, int
 	uint64_t all = 0;
 	for (int i = 0; i < count; i++)
 		all += iov[i].iov_len;
+	assert(!handle->direct || aligned(iov, count, offset)); /* else a bug that every disk shows as a refusal */
+	if (handle->direct && disk->direct == SIM_DIRECT_REFUSED_LATE)
+		return end64(disk, verdict, -EINVAL);
 	uint64_t n = fits(disk, handle->inode, offset, all);
 	int64_t result = n == all ? (int64_t)all : -ENOSPC;
 	if (verdict.fault || (verdict.error && verdict.effect))

@@ -68,6 +68,10 @@ void sim_disk_kill(struct sim_disk *disk);
 /* Percent of pwritev calls after which some dirty sectors reach the disk by themselves (write-back in any order); 0 at first. */
 void sim_disk_set_writeback(struct sim_disk *disk, unsigned percent);
 
+/* IO_DIRECT is refused (-EINVAL), as by a file system that has no such thing: at the open or, `late`, at the first write. */
+enum sim_direct { SIM_DIRECT_DONE, SIM_DIRECT_REFUSED, SIM_DIRECT_REFUSED_LATE };
+void sim_disk_set_direct(struct sim_disk *disk, enum sim_direct direct);
+
 /* ---- Faults ---- */
 
 /* The nth call of that kind from now on fails with -err, and the `times` - 1 after it. pwritev: a prefix, by seed, is written all the same.

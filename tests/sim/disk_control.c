@@ -85,6 +85,8 @@ bool sim_disk_dead(struct sim_disk *disk)
 
 void sim_disk_set_writeback(struct sim_disk *disk, unsigned percent) { disk->writeback = percent; }
 
+void sim_disk_set_direct(struct sim_disk *disk, enum sim_direct direct) { disk->direct = direct; }
+
 void sim_disk_fail(struct sim_disk *disk, enum sim_call kind, uint64_t nth, uint64_t times, int err)
 {
 	assert(nth >= 1 && err > 0);

@@ -47,7 +47,7 @@ struct change {
 
 struct handle {
 	struct inode *inode; /* NULL: closed or void */
-	bool writable;
+	bool writable, direct;
 };
 
 struct fault {
@@ -67,6 +67,7 @@ struct sim_disk {
 	uint64_t armed; /* calls still to go; 0: not armed */
 	bool dead;
 	unsigned writeback;
+	enum sim_direct direct;
 	uint64_t capacity;
 	int64_t wall_ms;
 	uint64_t wall_rest_ns, mono_ns;

@@ -142,6 +142,7 @@ struct sim {
 	struct rng rng;
 	bool verbose;
 	bool failed;
+	bool damaged; /* this start found a stream damaged that is not being deleted */
 	char violation[600];
 	char trace[SIM_TRACE][200]; /* a ring */
 	unsigned n_trace;

@@ -71,6 +71,9 @@ void sim_world_init(struct sim *sim)
 	sim->io = sim_disk_io(sim->disk);
 	sim_vfs_register(sim->disk, rng_next(&sim->rng), sim_preempt, sim);
 	sim_disk_set_writeback(sim->disk, rng_chance(&sim->rng, 50) ? 30 : 0);
+	sim_disk_set_direct(sim->disk, rng_chance(&sim->rng, 67)   ? SIM_DIRECT_DONE
+				       : rng_chance(&sim->rng, 50) ? SIM_DIRECT_REFUSED
+								   : SIM_DIRECT_REFUSED_LATE);
 	sim->trust_ns = io_mono_ns(sim->io);
 	sim->trust_ms = sim->wall_min = sim->wall_max = io_wall_ms(sim->io);
 	choose_kind(sim);
@@ -142,24 +145,29 @@ static bool wants_recovery(struct sim *sim, const struct stream_info *stream)
 	return error != -ENOENT;
 }
 
+/* A deletion that was cut short leaves any of its files. */
+static void on_damaged(void *arg, const struct stream_info *stream, const char *why)
+{
+	struct sim *sim = arg;
+	if (stream->status != STREAM_DELETING)
+		sim->damaged = !gave_up(sim, "store_recover", STATUS_CORRUPT, xstrdup(why ? why : "no reason"));
+}
+
 static bool recover_streams(struct sim *sim)
 {
 	struct catalogue *snapshot = control_snapshot(sim->control);
-	bool done = true;
+	const struct stream_info **wanted = xcalloc(snapshot->n_streams + 1, sizeof(struct stream_info *));
+	uint32_t n = 0;
+	char *why = NULL;
+	sim->damaged = false;
 	sim->version = 0; /* a new process counts anew */
 	sim_snapshot_seen(sim, snapshot);
-	for (uint32_t i = 0; i < snapshot->n_streams && done && !sim->failed; i++) {
-		const struct stream_info *stream = &snapshot->streams[i];
-		char *why = NULL;
-		if (!wants_recovery(sim, stream))
-			continue;
-		enum status status = store_recover(sim->store, stream, &why);
-		/* A deletion that was cut short leaves any of its files. */
-		if (status && (status != STATUS_CORRUPT || stream->status != STREAM_DELETING))
-			done = gave_up(sim, "store_recover", status, why);
-		else
-			free(why);
-	}
+	for (uint32_t i = 0; i < snapshot->n_streams && !sim->failed; i++)
+		if (wants_recovery(sim, &snapshot->streams[i]))
+			wanted[n++] = &snapshot->streams[i];
+	enum status status = store_recover_all(sim->store, wanted, sim->failed ? 0 : n, on_damaged, sim, &why);
+	bool done = status ? gave_up(sim, "store_recover", status, why) : !sim->damaged;
+	free(wanted);
 	catalogue_unref(snapshot);
 	return done && !sim->failed;
 }

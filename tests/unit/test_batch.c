@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "penstock/batch.h"
+#include "penstock/crc32c.h"
 #include "penstock/metrics.h"
 
 static const struct shard_key shard = {.stream = 7, .shard = 3, .created_s = 1600000000};
@@ -44,6 +45,21 @@ Test(batch, frame_bytes_are_as_the_log_has_them)
 	static const uint8_t want[] = {3, 0, 0, 0, 2, 0, 0, 0, 'a', 'b', 'x', 'y', 'z'};
 	cr_assert_eq(batch->frames_len, sizeof(want));
 	cr_assert_eq(memcmp(batch->frames, want, sizeof(want)), 0);
+	batch_unref(batch);
+}
+
+/* It is kept up while the batch grows: always that of all frames, whatever the records' sizes. */
+Test(batch, checksum_is_of_all_frames)
+{
+	static char data[40000];
+	struct batch *batch = batch_new(&shard);
+	cr_assert_eq(batch_crc(batch), 0);
+	for (size_t i = 0; i < 100; i++) {
+		memset(data, (int)i, sizeof(data));
+		cr_assert_eq(batch_append(batch, STR("key"), (struct str){data, i * i * 7 % sizeof(data)}), STATUS_OK);
+		cr_assert_eq(batch_crc(batch), crc32c(0, batch->frames, batch->frames_len), "record %zu", i);
+	}
+	cr_assert(batch->summed > 0, "most of it was done on the way");
 	batch_unref(batch);
 }
 

@@ -58,6 +58,27 @@ Test(io, files, .init = setup, .fini = teardown)
 	cr_assert_eq(io->unlink(io, in("a")), -ENOENT);
 }
 
+/* Whole pages past the page cache, seen by whoever reads through it. On tmpfs and its like: refused, as io.h says. */
+Test(io, direct, .init = setup, .fini = teardown)
+{
+	static _Alignas(IO_DIRECT_ALIGN) char bytes[2 * IO_DIRECT_ALIGN];
+	struct io *io = io_posix();
+	cr_assert_eq(io->open(io, in("x"), IO_DIRECT), -ENOENT, "it makes no file");
+	int file = io->open(io, in("x"), IO_CREATE), direct = io->open(io, in("x"), IO_DIRECT);
+	if (direct == -EINVAL)
+		cr_skip_test("this file system takes no direct writes");
+	memset(bytes, 'x', sizeof(bytes));
+	struct iovec iov[2] = {{bytes, IO_DIRECT_ALIGN}, {bytes, IO_DIRECT_ALIGN}};
+	cr_assert_eq(io->pwritev(io, direct, iov, 2, IO_DIRECT_ALIGN), sizeof(bytes));
+	cr_assert_eq(io->fdatasync(io, direct), 0);
+	cr_assert_eq(io->size(io, file), 3 * IO_DIRECT_ALIGN);
+	memset(bytes, 0, sizeof(bytes));
+	cr_assert_eq(io->pread(io, file, bytes, 4, IO_DIRECT_ALIGN - 2), 4);
+	cr_assert_eq(memcmp(bytes, "\0\0xx", 4), 0);
+	cr_assert_eq(io->close(io, direct), 0);
+	cr_assert_eq(io->close(io, file), 0);
+}
+
 Test(io, long_vectors, .init = setup, .fini = teardown)
 {
 	struct io *io = io_posix();

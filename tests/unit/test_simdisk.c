@@ -434,3 +434,21 @@ Test(simdisk, same_seed_same_disk)
 	cr_assert_eq(storm(11), first);
 	cr_assert_neq(storm(12), first);
 }
+
+Test(simdisk, direct_writes_are_as_volatile_as_others_and_may_be_refused)
+{
+	static _Alignas(IO_DIRECT_ALIGN) uint8_t page[IO_DIRECT_ALIGN] = {1};
+	struct iovec iov = {page, sizeof(page)};
+	int file = io->open(io, "direct", IO_CREATE), direct = io->open(io, "direct", IO_DIRECT);
+	cr_assert_eq(io->pwritev(io, direct, &iov, 1, 0), sizeof(page));
+	cr_assert_eq(io->size(io, file), sizeof(page));
+	io->sync_dir(io, "/");
+	sim_disk_crash(disk, NULL);
+	cr_assert_eq(sim_disk_file_size(disk, "direct"), 0, "no sync, no bytes");
+	sim_disk_set_direct(disk, SIM_DIRECT_REFUSED_LATE);
+	direct = io->open(io, "direct", IO_DIRECT);
+	cr_assert_eq(io->pwritev(io, direct, &iov, 1, 0), -EINVAL);
+	sim_disk_set_direct(disk, SIM_DIRECT_REFUSED);
+	cr_assert_eq(io->open(io, "direct", IO_DIRECT), -EINVAL);
+	cr_assert_eq(sim_disk_file_size(disk, "direct"), 0);
+}

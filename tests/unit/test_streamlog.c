@@ -184,6 +184,57 @@ Test(streamlog, prepare_writes_ahead_and_makes_the_next_segment)
 	told_fini(&told);
 }
 
+/* A file system that takes no direct writes gets the same zeros by the way of all other writes. */
+Test(streamlog, prepare_where_direct_writes_are_refused)
+{
+	for (int how = SIM_DIRECT_REFUSED; how <= SIM_DIRECT_REFUSED_LATE; how++) {
+		sim_disk_set_direct(disk, (enum sim_direct)how);
+		writer.log->buffered = false;
+		while (!streamlog_wants_prepare(writer.log))
+			commit(1);
+		uint64_t zeroed = writer.log->zeroed + writer.log->spare_zeroed;
+		cr_assert(streamlog_prepare(writer.log) == STATUS_OK && writer.log->buffered);
+		cr_assert(writer.log->zeroed + writer.log->spare_zeroed > zeroed);
+	}
+	commit(60);
+	struct told told;
+	uint64_t next[SHARDS];
+	reopen(&told, false);
+	check_recovered(&told, writer.acked, next);
+	check_complete(&told, writer.acked);
+	told_fini(&told);
+}
+
+/* Zeros go into the next segment, in step with the open one, and not into the file that groups go to. */
+Test(streamlog, the_next_segment_is_zeros_before_it_opens)
+{
+	int rolls = 0;
+	for (int i = 0; i < 200; i++) {
+		struct segment *open = writer.log->open;
+		commit(1);
+		if (writer.log->open != open && rolls++) {
+			cr_assert(writer.log->zeroed >= writer.log->header.capacity, "segment %d", rolls);
+			cr_assert(!streamlog_wants_prepare(writer.log) || writer.log->offset > writer.log->header.capacity / 4);
+		}
+		while (streamlog_wants_prepare(writer.log))
+			cr_assert(streamlog_prepare(writer.log) == STATUS_OK);
+		if (writer.log->offset <= writer.log->header.capacity / 4)
+			cr_assert(!writer.log->spare, "a stream that stands still pays for no second segment");
+	}
+	cr_assert(rolls > 3);
+}
+
+/* A part of a page that is on the disk only would have to be read before it is written. */
+Test(streamlog, a_group_is_written_up_to_the_end_of_its_page)
+{
+	for (int i = 0; i < 20; i++) {
+		commit(1);
+		uint64_t end = page_end(writer.log->offset);
+		cr_assert(writer.log->zeroed >= end && writer.log->zeroed % IO_DIRECT_ALIGN == 0);
+		cr_assert(sim_disk_file_size(disk, writer.log->open->path) >= (int64_t)end);
+	}
+}
+
 Test(streamlog, prepare_stops_on_a_full_disk_until_a_commit_went_well)
 {
 	commit(1);

@@ -163,12 +163,12 @@ Test(streamlog_recovery, torn_tail_at_every_byte_of_the_last_group, .timeout = 1
 	uint64_t next[SHARDS], before[SHARDS] = {0};
 	write_log(&whole, &writer, 3, false);
 	struct file *file = &whole.file[whole.n - 1];
-	uint8_t *original = xmalloc(file->n), *torn = file->p;
-	uint64_t size = file->n;
+	uint64_t padding = writer.last[writer.last_n - 1].offset + writer.last[writer.last_n - 1].length;
+	uint64_t size = (padding + SEGMENT_SECTOR - 1) / SEGMENT_SECTOR * SEGMENT_SECTOR; /* without the zeros up to the end of its page */
+	uint8_t *original = xmalloc(size), *torn = file->p;
 	memcpy(original, file->p, size);
 	/* The last group begins before its first extent: by whole sectors. */
 	uint64_t start = (writer.last[0].offset - GROUP_HEAD) / SEGMENT_SECTOR * SEGMENT_SECTOR;
-	uint64_t padding = writer.last[writer.last_n - 1].offset + writer.last[writer.last_n - 1].length;
 	for (uint32_t s = 0; s < SHARDS; s++)
 		before[s] = writer.acked[s];
 	for (uint32_t i = 0; i < writer.last_n; i++)
@@ -573,6 +573,7 @@ static void world_init(struct world *world, uint64_t seed)
 {
 	*world = (struct world){.disk = sim_disk_new(seed), .trims = seed & 1};
 	sim_disk_set_writeback(world->disk, seed % 3 == 0 ? 0 : 40);
+	sim_disk_set_direct(world->disk, (enum sim_direct)(seed / 3 % 3));
 	make_parents(sim_disk_io(world->disk));
 	writer_init(&world->writer, sim_disk_io(world->disk), seed);
 	rng_init(&world->rng, seed + 1000);

@@ -88,6 +88,23 @@ Test(writer, both_read_back)
 	arena_free(&arena);
 }
 
+Test(writer, a_value_encoded_elsewhere)
+{
+	json();
+	write_list(&w);
+	write_encoded(&w, STR("{\"a\":1}"));
+	write_encoded(&w, STR("2"));
+	write_list_end(&w);
+	expect_text("[{\"a\":1},2]");
+	cbor();
+	write_map(&w);
+	write_key(&w, "k");
+	write_encoded(&w, STR("\x01"));
+	write_kv_int(&w, "l", 2);
+	write_map_end(&w);
+	expect_hex("bf 616b 01 616c 02 ff");
+}
+
 static void time_as(int64_t ms, const char *text)
 {
 	json();
