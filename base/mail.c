@@ -8,6 +8,8 @@
  * - run: read the eventfd, lock, take the whole list, unlock, run each. Mail posted while they run waits for the next run, so that
  *   two that answer each other cannot hold a turn for ever.
  * - outbox: mail staged by receiver, spliced under one lock per receiver at the end of a turn.
+ * - here: whoever made the list non-empty owes the receiver a wake-up, or runs its mail instead (run_here, then mailbox_run_here). A
+ * wake-up that another owes for mail posted since is left in the eventfd: at worst the receiver has an idle turn.
  *
  * Failure: none that a caller could mend. An eventfd counter cannot overflow (one write per empty list); any other error is a
  * closed descriptor, a mistake of ours, and asserts. */
@@ -25,6 +27,7 @@ int mailbox_init(struct mailbox *box, bool with_fd)
 	box->head = NULL;
 	box->tail = &box->head;
 	box->fd = -1;
+	box->run_here = NULL;
 	if (with_fd) {
 		box->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		if (box->fd < 0)
@@ -55,22 +58,28 @@ static void wake(struct mailbox *box)
 	assert(n == sizeof(one));
 }
 
-/* Appends the chain head..*tail, which is not empty and ends in NULL. */
-static void post_chain(struct mailbox *box, struct mail *head, struct mail **tail)
+/* Appends the chain head..*tail, which is not empty and ends in NULL. `here`: the receiver may be run by us. */
+static void post_chain(struct mailbox *box, struct mail *head, struct mail **tail, bool here)
 {
 	pthread_mutex_lock(&box->lock);
 	bool was_empty = !box->head;
 	*box->tail = head;
 	box->tail = tail;
 	pthread_mutex_unlock(&box->lock);
-	if (was_empty)
+	if (was_empty && !(here && box->run_here && box->run_here(box)))
 		wake(box);
 }
 
 void mailbox_post(struct mailbox *box, struct mail *mail)
 {
 	mail->next = NULL;
-	post_chain(box, mail, &mail->next);
+	post_chain(box, mail, &mail->next, false);
+}
+
+void mailbox_post_here(struct mailbox *box, struct mail *mail)
+{
+	mail->next = NULL;
+	post_chain(box, mail, &mail->next, true);
 }
 
 size_t mailbox_run(struct mailbox *box)
@@ -83,6 +92,11 @@ size_t mailbox_run(struct mailbox *box)
 		while (got < 0 && errno == EINTR);
 		assert(got == sizeof(count) || errno == EAGAIN);
 	}
+	return mailbox_run_here(box);
+}
+
+size_t mailbox_run_here(struct mailbox *box)
+{
 	pthread_mutex_lock(&box->lock);
 	struct mail *mail = box->head;
 	box->head = NULL;
@@ -118,7 +132,7 @@ bool mailbox_pending(struct mailbox *box)
 
 /* ---- Outbox ---- */
 
-void outbox_init(struct outbox *out) { out->n = 0; }
+void outbox_init(struct outbox *out) { out->n = out->bytes = 0; }
 
 void outbox_add(struct outbox *out, struct mailbox *box, struct mail *mail)
 {
@@ -140,9 +154,12 @@ void outbox_add(struct outbox *out, struct mailbox *box, struct mail *mail)
 	out->staged[at].tail = &mail->next;
 }
 
-void outbox_flush(struct outbox *out)
+static void flush(struct outbox *out, bool here)
 {
 	for (size_t i = 0; i < out->n; i++)
-		post_chain(out->staged[i].box, out->staged[i].head, out->staged[i].tail);
-	out->n = 0;
+		post_chain(out->staged[i].box, out->staged[i].head, out->staged[i].tail, here);
+	out->n = out->bytes = 0;
 }
+
+void outbox_flush(struct outbox *out) { flush(out, false); }
+void outbox_flush_here(struct outbox *out) { flush(out, out->bytes <= MAIL_LIGHT_BYTES); }

@@ -1,6 +1,6 @@
 /* pool.c: threads that may block.
  *
- * - add: lock, append, wake one thread.
+ * - add: lock, append, unlock, wake one thread.
  * - a thread: waits for a job, takes the oldest, runs it without the lock.
  * - stop: says so, wakes all; threads leave when the list is empty, so that what was queued has run when stop returns. With no threads
  *   stop runs what is left on the caller.
@@ -84,8 +84,9 @@ void pool_add(struct pool *pool, struct job *job)
 	pthread_mutex_lock(&pool->lock);
 	*pool->tail = job;
 	pool->tail = &job->next;
-	pthread_cond_signal(&pool->wake);
 	pthread_mutex_unlock(&pool->lock);
+	/* Without the lock: one that is woken on this very core would run into it, sleep again, and be woken a second time. */
+	pthread_cond_signal(&pool->wake);
 }
 
 bool pool_step(struct pool *pool)

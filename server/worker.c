@@ -43,7 +43,7 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *worker = arg;
 	(void)fd, (void)what;
-	mailbox_run(&worker->box);
+	mailbox_run_here(&worker->box); /* the event is edge-triggered: each wake-up is one, and there is nothing to read away */
 }
 
 struct new_keys {
@@ -148,7 +148,7 @@ static void end_turn(struct worker *worker)
 	request_bury(worker);
 	uint64_t taken_ns = hub_taken_ns(worker->hub);
 	arm_hub_timer(worker);
-	outbox_flush(&worker->outbox);
+	outbox_flush_here(&worker->outbox);
 	flush(worker, &filled, taken_ns);
 	reap(worker); /* what failed in writing leaves its lane in this turn too */
 	outbox_flush(&worker->outbox);
@@ -273,7 +273,7 @@ int worker_init(struct worker *worker, struct server *server, unsigned number)
 		worker->auth = auth_new(keys_ref(server->keys));
 	worker->base = new_base();
 	assert(worker->md5 && worker->md5_ctx && worker->base); /* small memory; see bytes.h */
-	worker->mail_event = new_event(worker, worker->box.fd, EV_READ | EV_PERSIST, on_mail, 0);
+	worker->mail_event = new_event(worker, worker->box.fd, EV_READ | EV_PERSIST | EV_ET, on_mail, 0);
 	worker->hub_timer = new_event(worker, -1, 0, on_hub_timer, 1);
 	assert(worker->mail_event && worker->hub_timer);
 	event_add(worker->mail_event, NULL);

@@ -5,17 +5,25 @@
  *
  * - turn: run the mail (puts gather in open groups; group done acknowledges), hand the groups that can go to the syncers, flush the
  *   answers, encode what was handed out while it syncs.
+ * - who: the lane's thread, once it is woken; or a worker or syncer whose mail finds the box empty and the lane idle, as far as the turn
+ *   is light: waking another core takes longer than the turn of a lone put. Under load the lane's thread works beside them.
  * - end: the stop mail makes every later request answer CLOSING; the lane is stopped when nothing gathers, waits or is at a pool.
  *
  * The order inside a turn matters twice. Groups leave before the answers do, so that the disk works while workers wake up. Encoding comes
  * last, after the flush: no acknowledgement waits for it.
  *
- * Thread: the lane's, or in the simulation whoever calls store_lane_turn. Before the start and after the end: the owner of the store. */
+ * Invariant: whoever holds run_lock owns the lane. Under it nothing waits, no other lane's lock is tried (a lane's own mail goes to workers
+ * and the control thread, which only their threads run), and no pool's or mailbox's lock is held when it is tried: so nothing can deadlock.
+ *
+ * Thread: the holder of run_lock, or in the simulation whoever calls store_lane_turn. Before the start and after the end: the owner of the
+ * store. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "shardstore/lane.h"
+
+static bool run_here(struct mailbox *box);
 
 int lane_init(struct lane *lane, struct store *store, unsigned number)
 {
@@ -23,6 +31,8 @@ int lane_init(struct lane *lane, struct store *store, unsigned number)
 	int error = mailbox_init(&lane->box, store->config.threads);
 	if (error)
 		return error;
+	lane->box.run_here = store->config.threads ? run_here : NULL;
+	pthread_mutex_init(&lane->run_lock, NULL);
 	outbox_init(&lane->outbox);
 	list_init(&lane->dirty);
 	list_init(&lane->waiting);
@@ -36,6 +46,7 @@ void lane_fini(struct lane *lane)
 		lane_stream_free(lane->streams[i]);
 	free(lane->streams);
 	free(lane->encode);
+	pthread_mutex_destroy(&lane->run_lock);
 	mailbox_fini(&lane->box);
 }
 
@@ -51,10 +62,10 @@ void lane_run_stop(struct mail *mail)
 	}
 }
 
-void lane_turn(struct lane *lane)
+static void turn(struct lane *lane, size_t (*run_mail)(struct mailbox *box))
 {
 	lane->now_ns = io_mono_ns(lane->io);
-	mailbox_run(&lane->box);
+	run_mail(&lane->box);
 	lane_close_groups(lane);
 	if (!list_empty(&lane->waiting)) {
 		/* The groups that just closed make room. What comes in now gathers beside them, or closes where nothing is in flight. */
@@ -67,12 +78,37 @@ void lane_turn(struct lane *lane)
 		lane->stopped = true;
 }
 
+void lane_turn(struct lane *lane) { turn(lane, mailbox_run); }
+
+/* Light: what is gathered and in flight, which is all that a turn may have to encode or acknowledge, and nobody waits for room. */
+static bool is_light(const struct lane *lane)
+{
+	return lane->started && !lane->stopping && lane->undurable <= MAIL_LIGHT_BYTES && list_empty(&lane->waiting);
+}
+
+static bool run_here(struct mailbox *box)
+{
+	struct lane *lane = container_of(box, struct lane, box);
+	if (pthread_mutex_trylock(&lane->run_lock) != 0)
+		return false;
+	bool light = is_light(lane);
+	if (light)
+		turn(lane, mailbox_run_here);
+	bool stopped = lane->stopped; /* in this turn: its thread has still to hear of it */
+	pthread_mutex_unlock(&lane->run_lock);
+	return light && !stopped;
+}
+
 void *lane_main(void *arg)
 {
 	struct lane *lane = arg;
-	while (!lane->stopped) {
+	bool stopped = false;
+	while (!stopped) {
 		mailbox_wait(&lane->box, -1);
+		pthread_mutex_lock(&lane->run_lock);
 		lane_turn(lane);
+		stopped = lane->stopped;
+		pthread_mutex_unlock(&lane->run_lock);
 	}
 	return NULL;
 }

@@ -5,7 +5,7 @@
  *                                   │                                  └──────── interests, one per listener
  *                                   └── open group (gathers) and flight group (at the syncer): puts, one batch per shard
  *
- * Everything belongs to the lane's thread, but what stands under another banner. */
+ * Everything belongs to the holder of the lane's run lock ("the lane"), but what stands under another banner. */
 #ifndef PENSTOCK_LANE_H
 #define PENSTOCK_LANE_H
 
@@ -156,8 +156,10 @@ struct lane {
 
 	/* --- any thread --- */
 	struct mailbox box;
+	pthread_mutex_t run_lock; /* the lane's thread waits for it, all others only try */
 
-	/* --- the lane's thread --- */
+	/* --- whoever holds run_lock --- */
+	bool started;                 /* others may run it; false: it is its owner's, before and after all threads */
 	struct outbox outbox;
 	uint64_t now_ns;              /* at the start of this turn */
 	struct lane_stream **streams; /* by id */

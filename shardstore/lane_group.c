@@ -9,7 +9,7 @@
  *
  * - close (end of turn): first index and arrival time per batch, the group to a syncer.
  * - encode (after the turn's flush, while the disk works): the batches that somebody listens to, once for all of them.
- * - done: index, acknowledgements, then notices. The next group closes in the same turn.
+ * - done: index, acknowledgements and notices. The next group closes in the same turn.
  *
  * Arrival time is taken at the close, one for all of a shard's batch: had it been taken as each record came, AT_TIMESTAMP(now) of a reader
  * could name a moment behind that of a record that is acknowledged later, and skip it.
@@ -17,7 +17,7 @@
  * Failure: DISK_FULL: nothing was kept, the puts say so, the log goes on. Anything else poisons the stream: no write is ever repeated as
  * if nothing had been lost, all its puts fail with IO from now on, and the process is told.
  *
- * Threads: the lane's; run_commit a syncer's. */
+ * Threads: the lane's; run_commit a syncer's, which then runs the lane's turn, too, if the lane is idle. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -189,9 +189,13 @@ static void run_commit(struct job *job)
 {
 	struct lane_group *group = container_of(job, struct lane_group, job);
 	struct lane_stream *stream = group->stream;
+	struct store *store = stream->lane->store;
 	group->status = streamlog_commit(stream->log, &group->group, group->marks, group->n_marks);
-	store_check_space(stream->lane->store, group->status == STATUS_DISK_FULL);
-	mailbox_post(&stream->lane->box, &group->mail);
+	if (group->status == STATUS_DISK_FULL)
+		store_check_space(store, true);
+	mailbox_post_here(&stream->lane->box, &group->mail);
+	/* Behind the answers, since it may ask the disk. The group and its stream are no longer ours. */
+	store_check_space(store, false);
 }
 
 /* ---- Done ---- */
@@ -244,6 +248,18 @@ static void acknowledge(struct lane_group *group, uint64_t durable_ns)
 	}
 }
 
+/* Each push costs its worker a write to a socket. So few go ahead of the answers to the puts; more of them would be the puts' latency. */
+#define PUSHED_FIRST 4
+
+static bool few_listen(const struct lane_group *group)
+{
+	uint64_t n = 0;
+	for (uint32_t i = 0; i < group->n && n <= PUSHED_FIRST; i++)
+		LIST_EACH (node, &group->shards[i]->interests)
+			n += container_of(node, struct interest, link)->subscriptions;
+	return n <= PUSHED_FIRST;
+}
+
 /* By the same outbox as join replies: whatever a worker is told of a shard, it is told in order. */
 static void notify(struct lane_group *group, uint64_t durable_ns)
 {
@@ -288,8 +304,12 @@ static void run_done(struct mail *mail)
 		count(group);
 		index_group(group);
 		uint64_t durable_ns = io_mono_ns(lane->io);
+		bool first = few_listen(group);
+		if (first)
+			notify(group, durable_ns);
 		acknowledge(group, durable_ns);
-		notify(group, durable_ns);
+		if (!first)
+			notify(group, durable_ns);
 		reset(group);
 	} else {
 		unmark(group);

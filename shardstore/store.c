@@ -114,6 +114,9 @@ enum status store_start(struct store *store)
 		if (pthread_create(&lane->thread, NULL, lane_main, lane) != 0)
 			return STATUS_NO_MEMORY;
 		pthread_setname_np(lane->thread, "lane");
+		pthread_mutex_lock(&lane->run_lock);
+		lane->started = true;
+		pthread_mutex_unlock(&lane->run_lock);
 	}
 	store->started = true;
 	return STATUS_OK;
@@ -134,9 +137,11 @@ static void finish_lane(struct store *store, struct lane *lane)
 /* What came behind the stop: each request answers CLOSING, leaves and probes find nothing. */
 static void drain(struct lane *lane)
 {
+	pthread_mutex_lock(&lane->run_lock); /* workers may still try it */
 	lane->stopping = true;
 	mailbox_run(&lane->box);
 	outbox_flush(&lane->outbox);
+	pthread_mutex_unlock(&lane->run_lock);
 }
 
 void store_stop(struct store *store)
@@ -210,6 +215,8 @@ void store_put(struct store *store, struct outbox *from, struct store_put *put)
 {
 	put->lane = lane_of(store, put->stream);
 	put->mail.run = lane_run_put;
+	for (uint32_t i = 0; i < put->n; i++)
+		from->bytes += put->records[i].key.n + put->records[i].data.n;
 	outbox_add(from, &put->lane->box, &put->mail);
 }
 

@@ -24,7 +24,7 @@ struct pool {
 
 /* name: for the threads, at most 15 characters. threads: 0 to 8. Returns 0 or -errno. */
 int pool_start(struct pool *pool, const char *name, unsigned threads);
-void pool_add(struct pool *pool, struct job *job); /* any thread; takes the job until it has run */
+void pool_add(struct pool *pool, struct job *job); /* any thread; takes the job until it has run. Returns before pool_stop is called */
 bool pool_step(struct pool *pool); /* simulation only: runs the oldest job; false when there is none */
 bool pool_pending(struct pool *pool);
 void pool_stop(struct pool *pool); /* runs what is queued, then joins the threads */

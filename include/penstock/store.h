@@ -36,7 +36,7 @@ struct store_config {
 	bool threads;                /* false: no lane threads and no eventfds; the simulation calls lane_turn */
 	uint64_t segment_min, segment_max; /* bytes; 0: 1 MiB and 64 MiB */
 	uint64_t free_floor;         /* free bytes below which puts are refused; 0: max(2 largest segments, 1 % of what is free at start) */
-	/* A file of the log is poisoned (first failed write or sync). Called once, on a lane's thread; the process should say why and exit. */
+	/* A file of the log is poisoned (first failed write or sync). Called once, by a lane; the process should say why and exit. */
 	void (*on_poisoned)(void *arg, const char *why);
 	void *arg;
 };

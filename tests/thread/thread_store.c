@@ -1,5 +1,6 @@
 /* thread_store.c: the whole store with its threads, on the real disk: producers put, two listeners follow every shard with leaves and joins
- * meanwhile, an intruder asks for their leases, others read, retention trims; run under TSan and ASan.
+ * meanwhile, an intruder asks for their leases, others read, retention trims; run under TSan and ASan. Half of the producers run lanes
+ * that they find idle, as workers do.
  *
  * What must hold: indexes are dense; every acknowledged record is what a listener saw, what a read brings, and what a restart finds; a
  * listener that drops what it is told while it joins still reaches the end; at the stop every put has its answer. */
@@ -149,7 +150,10 @@ static void *run_producer(void *arg)
 		fill(producer, &state);
 		producer->answered = false;
 		store_put(store, &producer->out, &producer->put);
-		outbox_flush(&producer->out);
+		if (producer->number % 2)
+			outbox_flush_here(&producer->out);
+		else
+			outbox_flush(&producer->out);
 		while (!producer->answered)
 			if (!wait_for(&producer->box)) {
 				check(false, "a put is answered");
@@ -591,6 +595,35 @@ static void compare(uint64_t *const values[PLACES], const char *what)
 	check(same, what);
 }
 
+/* Nobody else is there: the lane's thread sleeps, and a lone put is with a syncer when the flush returns. A heavy one wakes the lane. */
+static void put_alone(struct producer *producer)
+{
+	unsigned state = 3;
+	fill(producer, &state);
+	producer->answered = false;
+	store_put(store, &producer->out, &producer->put);
+	outbox_flush_here(&producer->out);
+	check(producer->put.queued_ns != 0, "a lone put is taken by its sender's own thread");
+	while (!producer->answered && wait_for(&producer->box))
+		;
+	note_acknowledged(producer);
+
+	static char data[MAIL_LIGHT_BYTES];
+	fill(producer, &state);
+	producer->put.n = 1;
+	producer->records[0].data = (struct str){data, sizeof(data)};
+	memcpy(data, &producer->data[0], sizeof(uint64_t));
+	producer->answered = false;
+	store_put(store, &producer->out, &producer->put);
+	check(producer->out.bytes > MAIL_LIGHT_BYTES, "what a flush would have others copy is known");
+	outbox_flush_here(&producer->out);
+	check(producer->out.bytes == 0, "and forgotten when it is flushed");
+	while (!producer->answered && wait_for(&producer->box))
+		;
+	check(producer->answered, "a heavy put is taken by the lane's thread");
+	note_acknowledged(producer);
+}
+
 /* Puts that nobody waits for, and the stop behind them: each is stored or refused. */
 static void stop_under_load(struct producer *waves, struct mailbox *box)
 {
@@ -603,7 +636,7 @@ static void stop_under_load(struct producer *waves, struct mailbox *box)
 		waves[i].put.reply_to = box;
 		waves[i].answered = false;
 		store_put(store, &out, &waves[i].put);
-		outbox_flush(&out);
+		outbox_flush_here(&out);
 	}
 	store_stop(store);
 	mailbox_run(box);
@@ -675,6 +708,7 @@ int main(void)
 	assert(mailbox_init(&box, true) == 0);
 
 	open_store();
+	put_alone(&producers[0]);
 	run_all(producers, heard, callers);
 	for (unsigned k = 0; k < LISTENERS; k++)
 		compare(seen[k], "a listener saw what was acknowledged");

@@ -45,6 +45,33 @@ Test(listener, workers_share_one_encoding)
 	cr_expect_eq(ears[0].notices[0].batches[0], ears[1].notices[0].batches[0]);
 }
 
+/* Is the worker told of what became durable before the put is answered? */
+static bool told_first(void)
+{
+	struct test_put *test = put_new();
+	put_add(test, 0, 10);
+	put_send(test);
+	settle_store();
+	bool first = fix.box.head == &ears[0].listener.mail;
+	cr_assert(first || fix.box.head == &test->put.mail);
+	cr_expect_not(test->done);
+	settle();
+	cr_expect(test->done);
+	free(test);
+	return first;
+}
+
+Test(listener, few_are_told_before_the_put_is_answered_and_many_behind_it)
+{
+	join_fixture(1);
+	for (uint64_t n = 1; n <= 4; n++) {
+		join_now((int)n % 2 ? 0 : 1, 0, n, 100 + n);
+		cr_expect(told_first(), "%" PRIu64 " subscriptions", n);
+	}
+	join_now(0, 0, 5, 105);
+	cr_expect_not(told_first());
+}
+
 Test(listener, one_knock_for_all_that_waits)
 {
 	join_fixture(3);

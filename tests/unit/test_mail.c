@@ -71,6 +71,91 @@ Test(mail, posted_while_running_waits_for_the_next_run)
 	mailbox_fini(&box);
 }
 
+/* ---- A receiver that senders may run ---- */
+
+static bool willing;
+static int asked;
+
+static bool on_run_here(struct mailbox *box)
+{
+	asked++;
+	return willing && mailbox_run_here(box) > 0;
+}
+
+static void init_here(struct mailbox *box)
+{
+	cr_assert_eq(mailbox_init(box, true), 0);
+	box->run_here = on_run_here;
+	willing = true;
+	asked = n_seen = 0;
+}
+
+Test(mail, a_willing_receiver_is_run_by_its_sender)
+{
+	struct mailbox box;
+	init_here(&box);
+	struct letter letter = letter_of(1);
+	mailbox_post_here(&box, &letter.mail);
+	cr_assert_eq(n_seen, 1);
+	cr_assert(!readable(&box), "nobody is woken");
+	willing = false;
+	mailbox_post_here(&box, &letter.mail);
+	cr_assert_eq(asked, 2);
+	cr_assert_eq(n_seen, 1);
+	cr_assert(readable(&box), "who will not be run is woken");
+	willing = true;
+	struct letter second = letter_of(2);
+	mailbox_post_here(&box, &second.mail);
+	cr_assert_eq(asked, 2, "the box was not empty: somebody owes the wake-up already");
+	mailbox_run(&box);
+	cr_assert_eq(n_seen, 3);
+	mailbox_post(&box, &letter.mail);
+	cr_assert_eq(asked, 2, "an ordinary post never runs anything");
+	mailbox_run(&box);
+	mailbox_fini(&box);
+}
+
+Test(mail, run_in_another_s_place_no_wake_up_is_taken_away)
+{
+	struct mailbox box;
+	init_here(&box);
+	struct letter letter = letter_of(1);
+	mailbox_post(&box, &letter.mail);
+	cr_assert_eq(mailbox_run_here(&box), 1);
+	cr_assert(readable(&box));
+	cr_assert_eq(mailbox_run(&box), 0);
+	cr_assert(!readable(&box));
+	mailbox_fini(&box);
+}
+
+Test(outbox, light_mail_runs_an_idle_receiver_heavy_mail_wakes_it)
+{
+	struct mailbox box;
+	struct outbox out;
+	init_here(&box);
+	outbox_init(&out);
+	struct letter letters[2] = {letter_of(0), letter_of(1)};
+	for (int i = 0; i < 2; i++)
+		outbox_add(&out, &box, &letters[i].mail);
+	out.bytes = MAIL_LIGHT_BYTES;
+	outbox_flush_here(&out);
+	cr_assert_eq(asked, 1);
+	cr_assert_eq(n_seen, 2);
+	cr_assert(seen[0] == 0 && seen[1] == 1);
+	cr_assert_eq(out.bytes, 0);
+	outbox_add(&out, &box, &letters[0].mail);
+	out.bytes = MAIL_LIGHT_BYTES + 1;
+	outbox_flush_here(&out);
+	cr_assert_eq(asked, 1);
+	cr_assert(readable(&box));
+	mailbox_run(&box);
+	outbox_add(&out, &box, &letters[0].mail);
+	outbox_flush(&out);
+	cr_assert_eq(asked, 1, "an ordinary flush never runs anything");
+	mailbox_run(&box);
+	mailbox_fini(&box);
+}
+
 Test(mail, without_eventfd)
 {
 	struct mailbox box;
