@@ -38,8 +38,8 @@ static void on_notice(struct listener *listener)
 
 static void lists_init(struct hub *hub)
 {
-	struct list *lists[] = {&hub->all,  &hub->joining, &hub->ready, &hub->reading, &hub->read_waiting, &hub->closing, &hub->quiet,
-				&hub->life, &hub->rings,   &hub->ended, &hub->holders, &hub->allowances,   &hub->kept,    &hub->delayed};
+	struct list *lists[] = {&hub->joining, &hub->ready, &hub->reading, &hub->read_waiting, &hub->closing, &hub->quiet,  &hub->life,
+				&hub->rings,   &hub->ended, &hub->holders, &hub->allowances,   &hub->kept,    &hub->delayed};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
 	for (size_t i = 0; i < WHEEL_SLOTS; i++)
@@ -93,7 +93,7 @@ void hub_free(struct hub *hub)
 {
 	if (!hub)
 		return;
-	assert(list_empty(&hub->all) && list_empty(&hub->quiet) && list_empty(&hub->life) && list_empty(&hub->holders));
+	assert(list_empty(&hub->quiet) && list_empty(&hub->life) && list_empty(&hub->holders));
 	assert(list_empty(&hub->rings) && list_empty(&hub->ended) && hub->rings_bytes == 0 && hub->held == 0);
 	assert(list_empty(&hub->kept) && hub->kept_bytes == 0 && list_empty(&hub->delayed));
 	assert(hub->n_budget == 0 && hub->reads == 0 && hub->joins == 0);
@@ -193,6 +193,9 @@ struct subscription *hub_subscription(struct hub *hub, uint64_t id)
 
 void hub_each(struct hub *hub, void (*fn)(void *arg, struct subscription *sub), void *arg)
 {
-	LIST_EACH (node, &hub->all)
-		fn(arg, container_of(node, struct subscription, hub_link));
+	for (size_t i = 0; i < HUB_BUCKETS; i++)
+		for (struct subscription *sub = hub->subs[i], *next; sub; sub = next) {
+			next = sub->next_in_bucket;
+			fn(arg, sub);
+		}
 }

@@ -27,8 +27,7 @@ struct hub {
 	struct message *initial; /* initial-response: the same bytes for everybody */
 	uint64_t next_id;
 
-	/* every subscription is on `all`, and its link on the one list that its state names */
-	struct list all;
+	/* every subscription is in `subs`, and its link on the one list that its state names */
 	struct list joining, ready, reading, read_waiting, closing; /* IDLE: its tail's idle; BUDGET: a slot of the wheel */
 	struct list wheel[WHEEL_SLOTS];
 	uint64_t wheel_at; /* the slot up to which the wheel has run */
@@ -105,12 +104,12 @@ struct read {
 	bool done, busy;       /* busy: a loop is inside */
 };
 
-bool read_kept(struct subscription *sub);  /* the cursor lies in a read that is kept: now it is `pending` */
+bool read_kept(struct subscription *sub);  /* the cursor lies in a read that is kept: now it pulls from that */
 void read_begin(struct subscription *sub); /* READY -> READING; or stays CLOSING, to finish a half-sent event */
 void read_drop(struct subscription *sub);  /* in flight: it goes on without this one; arrived: its batches go with their last user */
 void read_forget(struct tail *tail);       /* the tail goes: nothing is kept for it any more */
 size_t read_pinned(const struct read *read); /* bytes that only its users keep */
-/* The batch of `pending` that holds index `next`, or NULL. *at: where to begin. */
+/* The batch that holds index `next`, of those that a read brought; or NULL. *at: where to begin. */
 struct batch *read_batch(const struct subscription *sub, uint64_t next, uint32_t *at);
 
 /* ---- sub_hold.c ---- */

@@ -76,7 +76,6 @@ static void index_add(struct hub *hub, struct subscription *sub)
 	struct subscription **bucket = &hub->subs[sub->id % HUB_BUCKETS];
 	sub->next_in_bucket = *bucket;
 	*bucket = sub;
-	list_append(&hub->all, &sub->hub_link);
 }
 
 static void index_remove(struct hub *hub, struct subscription *sub)
@@ -85,7 +84,6 @@ static void index_remove(struct hub *hub, struct subscription *sub)
 	while (*at != sub)
 		at = &(*at)->next_in_bucket;
 	*at = sub->next_in_bucket;
-	list_remove(&sub->hub_link);
 }
 
 /* Deletion is told after the names have left the snapshot. */
@@ -170,7 +168,6 @@ static void sub_init(struct hub *hub, struct subscription *sub, const struct sub
 	list_init(&sub->link);
 	list_init(&sub->idle_link);
 	list_init(&sub->life_link);
-	list_init(&sub->hub_link);
 	list_init(&sub->hold_link);
 	list_init(&sub->read_link);
 }

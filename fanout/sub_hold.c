@@ -18,7 +18,7 @@ static size_t pinned(const struct subscription *sub)
 {
 	size_t bytes = sub->message && sub->message->count ? message_len(sub->message) : 0;
 	/* Who still waits for a read has nothing to give up: it would never be told. */
-	return sub->pending ? bytes + read_pinned(sub->read) : bytes;
+	return sub->arrived ? bytes + read_pinned(sub->read) : bytes;
 }
 
 static void set(struct subscription *sub, size_t held)

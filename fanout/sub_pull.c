@@ -22,13 +22,13 @@
 
 struct place {
 	uint64_t ring_at;
-	uint32_t pending_at, message; /* hints */
+	uint32_t read_at, message; /* hints */
 	struct batch *batch;
 };
 
 static struct place place_of(const struct subscription *sub)
 {
-	return (struct place){.ring_at = sub->ring_at, .pending_at = sub->pending_at, .message = sub->pending_message};
+	return (struct place){.ring_at = sub->ring_at, .read_at = sub->read_at, .message = sub->read_message};
 }
 
 static bool holds(const struct message *message, uint64_t next) { return message->first <= next && next <= message->last; }
@@ -58,7 +58,7 @@ static struct message *find(const struct subscription *sub, struct place *place,
 		return NULL;
 	struct batch *batch = tail ? tail_batch(tail, next, &place->ring_at) : NULL;
 	if (!batch)
-		batch = read_batch(sub, next, &place->pending_at);
+		batch = read_batch(sub, next, &place->read_at);
 	place->batch = batch;
 	if (!batch)
 		return NULL;
@@ -74,8 +74,8 @@ static bool fail(struct subscription *sub, enum status status);
 static bool load_event(struct subscription *sub, const struct place *place, struct message *event)
 {
 	sub->ring_at = place->ring_at;
-	sub->pending_at = place->pending_at;
-	sub->pending_message = place->message;
+	sub->read_at = place->read_at;
+	sub->read_message = place->message;
 	sub->message = event->first < sub->next ? message_range(place->batch, sub->next, event->last) : message_ref(event);
 	if (!sub->message)
 		return fail(sub, STATUS_NO_MEMORY);
@@ -238,7 +238,7 @@ static void begin(struct subscription *sub, uint64_t now)
 	/* While CLOSING there is no tail: last words come with the trailer that is right for them. */
 	sub->private_trailer = message->trailer_len && sub->tail && message->last < sub->tail->durable_end;
 	if (sub->private_trailer)
-		message_trailer(message, sub_behind(sub, message->arrival_ms), sub->trailer);
+		sub->behind_ms = sub_behind(sub, message->arrival_ms);
 }
 
 static void finish(struct subscription *sub, uint64_t now)
@@ -276,12 +276,15 @@ static size_t slice(struct subscription *sub, size_t n, sub_emit emit, void *arg
 	size_t left = in_head ? message->head_len - sub->offset : message_len(message) - sub->offset;
 	if (n > left)
 		n = left;
-	if (in_head)
+	if (in_head) {
 		emit(arg, message, message->head + sub->offset, n);
-	else if (sub->private_trailer)
-		emit(arg, NULL, sub->trailer + (sub->offset - message->head_len), n);
-	else
+	} else if (sub->private_trailer) {
+		uint8_t trailer[MESSAGE_TRAILER]; /* once more for each slice of it, which are rarely two */
+		message_trailer(message, sub->behind_ms, trailer);
+		emit(arg, NULL, trailer + (sub->offset - message->head_len), n);
+	} else {
 		emit(arg, message, message->trailer0 + (sub->offset - message->head_len), n);
+	}
 	sub->offset += n;
 	return n;
 }

@@ -7,11 +7,11 @@
  * Thread: the hub's. A read happens only because the owner pulled: while a client's window is shut nothing is read. At most config.reads
  * are in flight per hub; the others wait in order. A read is a heap object that outlives subscriptions that are stopped meanwhile.
  *
- * - read_kept: is the cursor inside a read that is kept? Then its batches are `pending`, at once.
+ * - read_kept: is the cursor inside a read that is kept? Then it has arrived, at once.
  * - read_begin: READING; joins a read from the same cursor that is in flight, else begins one of config.read_bytes, encoded on the reader's
  *   thread. Reads end between batches, so that subscriptions that have met in one read go on side by side.
- * - on_read_done: it is kept, its batches become `pending` of all that wait, the tail learns how far the shard is durable, READY.
- * - the pull takes from the ring as soon as that holds the cursor, else from pending, else from what is kept, else reads again.
+ * - on_read_done: it is kept, it has arrived for all that wait, the tail learns how far the shard is durable, READY.
+ * - the pull takes from the ring as soon as that holds the cursor, else from what arrived, else from what is kept, else reads again.
  *
  * Kept reads are bounded by config.kept_bytes; one that falls out stays with those who pull from it, who then answer for it (sub_hold.c).
  *
@@ -78,17 +78,20 @@ void read_drop(struct subscription *sub)
 		return;
 	list_remove(&sub->read_link);
 	sub->read = NULL;
-	sub->pending = NULL;
-	sub->n_pending = sub->pending_at = 0;
+	sub->arrived = false;
+	sub->read_at = 0;
 	drop_if_unused(read);
 }
 
 struct batch *read_batch(const struct subscription *sub, uint64_t next, uint32_t *at)
 {
+	if (!sub->arrived)
+		return NULL;
+	const struct store_read *read = &sub->read->read;
 	/* Cursors only rise. */
-	while (*at < sub->n_pending && batch_last(sub->pending[*at]) < next)
+	while (*at < read->n_batches && batch_last(read->batches[*at]) < next)
 		++*at;
-	return *at < sub->n_pending && sub->pending[*at]->first <= next ? sub->pending[*at] : NULL;
+	return *at < read->n_batches && read->batches[*at]->first <= next ? read->batches[*at] : NULL;
 }
 
 size_t read_pinned(const struct read *read) { return read->done && !is_kept(read) ? read->bytes : 0; }
@@ -103,9 +106,8 @@ static void use(struct subscription *sub, struct read *read)
 
 static void pull_from(struct subscription *sub)
 {
-	sub->pending = sub->read->read.batches;
-	sub->n_pending = sub->read->read.n_batches;
-	sub->pending_at = 0;
+	sub->arrived = true;
+	sub->read_at = 0;
 }
 
 static bool covers(const struct read *read, uint64_t next)

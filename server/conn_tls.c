@@ -5,7 +5,7 @@
  * Plaintext in the outq is dropped when it is sealed. At most SEALED_MAX and one record lie sealed. Thread: the connection's worker.
  *
  *   - the front of the outq is gathered, 16 KiB at a time, in the worker's staging buffer: one SSL_write, one record
- *   - up to 64 KiB of records leave in one send
+ *   - up to 80 KiB of records leave in one send
  *   - when all has left, the buffer goes back to the worker, whose next connection to write takes it: an idle connection holds none
  *
  * Failures: every TLS error but "more to read" closes the connection; a peer that leaves without close_notify is a plain end
@@ -18,10 +18,10 @@
 
 #include "server/conn.h"
 
-#define RECORD_PLAIN 16384  /* the most that one TLS record holds */
-#define RECORD_OVERHEAD 256 /* header, tag and what a cipher may add, for each record of SEALED_MAX too */
-#define SEALED_MAX (64u << 10)
-#define SEALED_HARD (2 * SEALED_MAX) /* TLS's own answers, such as key updates, to one who asks for them and reads nothing */
+#define RECORD_PLAIN 16384                        /* the most that one TLS record holds */
+#define RECORD_OVERHEAD 256                       /* header, tag and what a cipher may add, for each record of SEALED_MAX too */
+#define SEALED_MAX (OUTQ_HIGH / 2 + RECORD_PLAIN) /* a full outq, and the frame that passed it, leave in two sends, not three */
+#define SEALED_HARD (128u << 10)                  /* TLS's own answers, such as key updates, to one who asks for them and reads nothing */
 
 /* ---- The BIO that seals into a buffer ---- */
 

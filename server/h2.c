@@ -44,7 +44,7 @@ struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
 	stream->id = id;
 	stream->receiving = true;
 	stream->request = request_new(h2->conn->worker, &h2_transport, stream);
-	stream->method = stream->target = STR("");
+	stream->request->method = stream->request->path = STR("");
 	stream->since_ns = h2->conn->active_ns = stream->request->started_ns;
 	if (request_crowded(h2->conn->worker))
 		stream->refused = 503;
@@ -97,9 +97,9 @@ static bool pseudo_header(struct h2_stream *stream, struct str name, struct str 
 	struct str copy = arena_str(&request->arena, value);
 	request->head_bytes += (uint32_t)(name.n + value.n + 32);
 	if (str_equal(name, STR(":method")))
-		stream->method = copy;
+		request->method = copy;
 	else if (str_equal(name, STR(":path")))
-		stream->target = copy;
+		request->path = copy;
 	else if (str_equal(name, STR(":authority")))
 		request->host = copy;
 	return request->head_bytes <= REQUEST_HEAD_BYTES_MAX;
@@ -136,7 +136,7 @@ void h2_stream_head(struct h2_stream *stream)
 		return;
 	}
 	stream->since_ns = request->started_ns = worker_now_ns(request->worker);
-	request_set_target(request, stream->method, stream->target);
+	request_set_target(request, request->method, request->path);
 	struct str length = request_header(request, "content-length"), expect = request_header(request, "expect");
 	if (length.n)
 		stream->content_length = strtoull(length.p, NULL, 10); /* nghttp2 has checked that it is a number */

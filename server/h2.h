@@ -29,12 +29,11 @@ struct h2_stream {
 	struct list link;
 	struct h2 *h2;
 	int32_t id;
-	struct request *request; /* until it is answered */
-	struct str method, target; /* in the request's arena */
-	int refused;             /* the status that the head has earned; else 0 */
-	bool receiving;          /* the client has not ended its side */
-	bool streaming;          /* a subscription's body is on its way */
-	bool deferred;           /* nghttp2 waits for resume_data */
+	uint16_t refused;        /* the status that the head has earned; else 0 */
+	bool receiving : 1;      /* the client has not ended its side */
+	bool streaming : 1;      /* a subscription's body is on its way */
+	bool deferred : 1;       /* nghttp2 waits for resume_data */
+	struct request *request; /* until it is answered; its path is the whole target until the head is complete */
 	uint64_t content_length; /* as said by the client; 0: not */
 	size_t unconsumed;       /* body bytes whose window is not given back yet */
 	struct buf answer;       /* a whole answer's body */

@@ -66,13 +66,14 @@ struct sub_ops {
 	bool (*on_probe)(struct subscription *sub);
 };
 
-/* Embedded in the owner's stream. About 500 bytes, and no queue. What waking, pulling and resting touch comes first: with a thousand to be
+/* Embedded in the owner's stream. About 350 bytes, and no queue. What waking, pulling and resting touch comes first: with a thousand to be
  * woken by one record each cache line of it is fetched a thousand times. */
 struct subscription {
 	/* the owner may read */
 	enum sub_state state;
-	bool greeted, private_trailer, final_queued; /* hub only */
-	bool finishing;              /* hub only: sub_finish came while JOINING */
+	bool greeted : 1, private_trailer : 1, final_queued : 1; /* hub only */
+	bool finishing : 1;          /* hub only: sub_finish came while JOINING */
+	bool arrived : 1;            /* hub only: what `read` brought can be pulled */
 	const struct sub_ops *ops;
 	uint64_t next;               /* cursor: first index not yet pulled whole */
 	uint64_t delivered_records, delivered_bytes, events;
@@ -87,22 +88,20 @@ struct subscription {
 	size_t offset;               /* into message */
 	int64_t before_s;            /* second of the record before the cursor */
 	uint64_t ring_at;            /* where in the tail's ring the cursor was: a hint */
-	struct batch **pending;      /* what a read brought, not yet pulled; at most one read's worth */
-	uint32_t n_pending, pending_at, pending_message;
+	uint32_t read_at, read_message; /* the same, among what `read` brought */
 	struct bucket budget;
 	size_t held;                 /* bytes that this one pins outside the ring: beyond the hub's cap they are read again */
 
 	struct list hold_link;       /* the hub's holders, least recently fed first; on it while held > 0 */
-	struct read *read;           /* in flight, or the owner of `pending`; shared with whoever stands at the same place */
+	struct read *read;           /* in flight, or what it brought is not yet pulled; shared with whoever stands at the same place */
 	struct list read_link;       /* the read's users; on it while there is one */
 	struct message *last_words;  /* exception or end-of-shard event to send before the end */
 	struct store_join *join;     /* in flight; heap, outlives us if we are stopped */
 	struct list life_link;       /* deadline order */
-	struct list hub_link;        /* all of the hub's, for /state and look-up */
 	struct subscription *next_in_bucket; /* look-up by id */
 	uint64_t started_ns, deadline_ns, wake_ns;
 	char *names;                 /* "STREAM" NUL "CONSUMER" NUL as they were at the start, for last words */
-	uint8_t trailer[MESSAGE_TRAILER];
+	int64_t behind_ms;           /* what the private trailer says */
 
 	/* the owner may read */
 	uint64_t id;

@@ -170,6 +170,31 @@ TEST(is_verified_by_name_and_address)
 	SSL_CTX_free(tls);
 }
 
+static void expect_cipher(int version, const char *tls12, const char *tls13, const char *chosen)
+{
+	SSL_CTX *tls = own();
+	struct handshake h;
+
+	begin(&h, tls, "localhost", NULL);
+	SSL_set_max_proto_version(h.client, version);
+	cr_assert(SSL_set_cipher_list(h.client, tls12) && SSL_set_ciphersuites(h.client, tls13));
+	cr_assert(shake(&h));
+	cr_assert_str_eq(SSL_get_cipher_name(h.client), chosen);
+	end(&h);
+	SSL_CTX_free(tls);
+}
+
+TEST(aes_128_is_preferred_and_chacha_is_the_choice_of_clients)
+{
+	static const char order12[] = "ECDHE+AES256+AESGCM:ECDHE+AES128+AESGCM",
+			  order13[] = "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256";
+
+	expect_cipher(TLS1_3_VERSION, order12, order13, "TLS_AES_128_GCM_SHA256");
+	expect_cipher(TLS1_2_VERSION, order12, order13, "ECDHE-ECDSA-AES128-GCM-SHA256");
+	expect_cipher(TLS1_3_VERSION, order12, "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256");
+	expect_cipher(TLS1_3_VERSION, order12, "TLS_AES_256_GCM_SHA384", "TLS_AES_256_GCM_SHA384");
+}
+
 TEST(alpn_follows_the_client)
 {
 	expect_alpn("\x02h2\x08http/1.1", "h2");

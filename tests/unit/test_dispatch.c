@@ -1,5 +1,7 @@
 /* test_dispatch.c: the order of checks (kinesis-behaviour 1.2, 1.6), and the operations above a store that is not there: what they ask of
  * it, and what they make of its answers. */
+#include <openssl/evp.h>
+
 #include "fake_server.h"
 
 #include "penstock/metrics.h"
@@ -693,6 +695,54 @@ Test(ops, R16_put_records_answer_is_compact_and_in_order)
 	char *second = xstrdup(string("Records.1.SequenceNumber"));
 	cr_expect_lt(strcmp(string("Records.0.SequenceNumber"), second), 0);
 	free(second);
+}
+
+/* Short keys are hashed many at once, long ones and a few by themselves, explicit hashes are read: each record gets its own. */
+Test(ops, put_records_hash_each_key)
+{
+	for (int n = 1; n < 70; n += 11) {
+		struct buf body = {0};
+		buf_printf(&body, "{\"StreamName\":\"orders\",\"Records\":[");
+		for (int i = 0; i < n; i++) {
+			buf_printf(&body, "%s{\"PartitionKey\":\"%0*d\",\"Data\":\"\"", i ? "," : "", 1 + i * 5 % 200, i);
+			buf_printf(&body, i % 7 == 3 ? ",\"ExplicitHashKey\":\"%d\"}" : "}", i);
+		}
+		buf_printf(&body, "]}");
+		buf_put_char(&body, '\0');
+		call("PutRecords", (const char *)body.p);
+		buf_free(&body);
+		cr_assert_eq(sent_put->n, (uint32_t)n);
+		for (int i = 0; i < n; i++) {
+			const struct put_record *record = &sent_put->records[i];
+			uint8_t digest[16];
+			uint128 hash = 0;
+			cr_assert(EVP_Digest(record->key.p, record->key.n, digest, NULL, EVP_md5(), NULL));
+			for (int j = 0; j < 16; j++)
+				hash = hash << 8 | digest[j];
+			cr_expect(record->hash == (i % 7 == 3 ? (uint128)i : hash), "record %d of %d", i, n);
+			stored((uint32_t)i, (uint64_t)i);
+		}
+		put_done();
+	}
+}
+
+Test(ops, put_records_answer_has_each_ones_shard_and_number)
+{
+	call("PutRecords",
+	     "{\"StreamName\":\"orders\",\"Records\":[{\"PartitionKey\":\"a\",\"Data\":\"\"},{\"PartitionKey\":\"b\",\"Data\":\"\"},"
+	     "{\"PartitionKey\":\"c\",\"Data\":\"\"}]}");
+	for (uint32_t i = 0; i < 3; i++)
+		stored(i, 1000 + i);
+	sent_put->records[1].shard = orders_shards[1].key;
+	put_done();
+	for (uint32_t i = 0; i < 3; i++) {
+		char expected[SEQ_DIGITS + 1] = {0}, path[64];
+		seq_format(expected, &orders_shards[i == 1 ? 1 : 2].key, 1000 + i, CREATED_S + 30);
+		snprintf(path, sizeof(path), "Records.%u.SequenceNumber", i);
+		cr_expect_str_eq(string(path), expected);
+		snprintf(path, sizeof(path), "Records.%u.ShardId", i);
+		cr_expect_str_eq(string(path), i == 1 ? "shardId-000000000001" : "shardId-000000000002");
+	}
 }
 
 Test(ops, put_records_one_failure_each)

@@ -25,6 +25,9 @@ static struct conn *the_conn(void)
 	return container_of(worker.conns.next, struct conn, link);
 }
 
+/* As many as subscriptions: see the same test of requests. */
+Test(h2, stream_fits_its_size_class) { cr_assert_leq(sizeof(struct h2_stream), 96u); }
+
 Test(h2, settings_leave_at_once)
 {
 	client_open(&c, false);

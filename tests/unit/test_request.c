@@ -229,6 +229,9 @@ Test(request, detached_in_work_falls_away)
 	cr_assert_eq(worker.requests, 0u);
 }
 
+/* There are a hundred thousand of them: a few bytes more, and the allocator takes its next size, 128 bytes above. */
+Test(request, fits_its_size_class) { cr_assert_leq(sizeof(struct request), 640u); }
+
 Test(request, detached_before_work_is_freed)
 {
 	struct request *request = make("/");

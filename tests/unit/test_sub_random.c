@@ -161,7 +161,7 @@ static void check(struct client *client, uint32_t i)
 	if (sub->state == SUB_IDLE)
 		cr_assert(sub->next == sub->tail->durable_end + 1 && !sub->message && !sub->read);
 	if (sub->state == SUB_READING)
-		cr_assert(!sub->message && !sub->pending && sub->next <= fake.durable_end);
+		cr_assert(!sub->message && !sub->arrived && sub->next <= fake.durable_end);
 	int64_t rate = hub->config.limits.push_bytes;
 	if (rate)
 		cr_assert((int64_t)sub->delivered_bytes <=
