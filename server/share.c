@@ -21,14 +21,14 @@
 #include "server/conn.h"
 #include "server/request.h"
 
-#define QUANTUM_NS 200000  /* some ten requests */
-#define SERVE_NS 300000    /* a put takes about three turns to its subscriber */
-#define OPENED_PER_TURN 16 /* about 10 us each */
-#define SWEEP_NS 300000
-#define CLOSED_PER_SWEEP 16 /* 10 us each, over TLS 30 */
+#define QUANTUM_NS 100000 /* some five requests */
+#define SERVE_NS 100000   /* a put takes about three turns to its subscriber */
+#define OPENED_PER_TURN 4 /* about 10 us each */
+#define SWEEP_NS 100000
+#define CLOSED_PER_SWEEP 8 /* 10 us each, over TLS 30 */
 #define SWEEP_MS 1000
 #define SWEEP_HURRIED_MS 100
-#define SWEEP_GO_ON_MS 2
+#define SWEEP_GO_ON_MS 1
 #define HURRIED_NS (5 * SECOND_NS) /* twice what it takes to be cut then */
 #define SLOW_MAX 32                /* clients that are slow at once: more than chance would have */
 #define PRESSED_BODIES (BODIES_MAX / 4)
