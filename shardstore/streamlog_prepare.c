@@ -175,6 +175,9 @@ static bool begin(struct streamlog *log, struct plan *plan)
 	return go;
 }
 
+/* A full disk needs what the zeros of a spare take. Whether that succeeds is seen at its birth, which cuts it again. */
+static void give_back(struct streamlog *log, const struct segment *spare) { log->io->truncate(log->io, spare->file, 0); }
+
 /* What became of it; under lock. */
 static void settle(struct streamlog *log, const struct plan *plan, enum status status)
 {
@@ -194,6 +197,8 @@ enum status streamlog_prepare(struct streamlog *log)
 	if (!begin(log, &plan))
 		return atomic_load(&log->poisoned) ? STATUS_IO : STATUS_OK;
 	enum status status = plan.number ? make_spare(log, &plan, &spare, &named) : zero_ahead(log, plan.path, plan.from, plan.to);
+	if (status == STATUS_DISK_FULL && plan.spare && (spare || log->spare))
+		give_back(log, spare ? spare : log->spare);
 
 	pthread_mutex_lock(&log->lock);
 	log->preparing = log->zeroing = false;

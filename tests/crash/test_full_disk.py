@@ -141,8 +141,11 @@ class Used:
         return True
 
     def put_until_full(self, size, most=400):
+        """Full is what refuses 20 in a row: one alone may have met zeros that were written ahead, and are given back to a full disk."""
+        refused = 0
         for _ in range(most):
-            if not self.put(size):
+            refused = 0 if self.put(size) else refused + 1
+            if refused == 20:
                 return
         raise AssertionError(f"{most} puts of {size} bytes did not fill it")
 

@@ -248,6 +248,25 @@ Test(streamlog, prepare_stops_on_a_full_disk_until_a_commit_went_well)
 	cr_assert(streamlog_prepare(writer.log) == STATUS_OK);
 }
 
+/* Zeros that are for later must not hold what a full disk needs now. */
+Test(streamlog, a_full_disk_gets_the_spares_zeros_back)
+{
+	while (writer.log->zeroed < writer.log->header.capacity || !streamlog_wants_prepare(writer.log))
+		if (streamlog_wants_prepare(writer.log))
+			cr_assert(streamlog_prepare(writer.log) == STATUS_OK);
+		else
+			commit(1);
+	cr_assert_null(writer.log->spare);
+	uint64_t used = sim_disk_used(disk);
+	sim_disk_set_capacity(disk, used + 4096);
+	cr_assert(streamlog_prepare(writer.log) == STATUS_DISK_FULL);
+	cr_assert_not_null(writer.log->spare);
+	cr_assert_eq(sim_disk_used(disk), used);
+	sim_disk_set_capacity(disk, 0);
+	for (int i = 0; i < 40; i++)
+		commit(1);
+}
+
 /* ---- Retention ---- */
 
 Test(streamlog, trim_keeps_the_newest_and_its_marks)
