@@ -4,6 +4,8 @@
  * eventfd first and takes the list second. Mail posted between the two is taken at once and leaves the eventfd readable: one idle turn,
  * never a sleeping receiver with mail. The other order would read away the wake-up of mail that it had not taken.
  *
+ * Who waits for edges of the eventfd need not read it: each write is an edge, and one behind the taking of the list is another turn.
+ *
  * - post: lock, append, unlock; if the list was empty, write 1 to the eventfd.
  * - run: read the eventfd, lock, take the whole list, unlock, run each. Mail posted while they run waits for the next run, so that
  *   two that answer each other cannot hold a turn for ever.

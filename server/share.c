@@ -22,7 +22,7 @@
 #include "server/request.h"
 
 #define QUANTUM_NS 100000 /* some five requests */
-#define SERVE_NS 100000   /* a put takes about three turns to its subscriber */
+#define SERVE_NS 100000   /* a put takes two or three turns to its subscriber */
 #define OPENED_PER_TURN 4 /* about 10 us each */
 #define SWEEP_NS 100000
 #define CLOSED_PER_SWEEP 8 /* 10 us each, over TLS 30 */

@@ -46,7 +46,8 @@ void mailbox_post_here(struct mailbox *box, struct mail *mail);
 /* Receiver only. Reads the eventfd, takes the whole list, runs each in order. Returns how many ran. */
 size_t mailbox_run(struct mailbox *box);
 
-/* Who runs a receiver in its thread's place: the same, but the eventfd is left alone, so that no wake-up is taken away. */
+/* The same, but the eventfd is left alone. For who runs a receiver in its thread's place, so that no wake-up is taken away; and for a receiver
+ * that waits for edges of its eventfd (a worker), to whom each write is a wake-up, read or not. */
 size_t mailbox_run_here(struct mailbox *box);
 
 /* Receiver only; blocks until there is mail or timeout_ms have passed (-1: for ever). Not for workers: they have a loop. */
