@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <signal.h>
 #include <stddef.h>
+#include <sys/resource.h>
 
 /* With the lock. NULL: none. */
 static struct job *take(struct pool *pool)
@@ -28,6 +29,8 @@ static struct job *take(struct pool *pool)
 static void *work(void *arg)
 {
 	struct pool *pool = arg;
+	if (pool->nice)
+		setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + pool->nice); /* Linux: of this thread */
 	pthread_mutex_lock(&pool->lock);
 	for (;;) {
 		struct job *job = take(pool);
@@ -58,7 +61,7 @@ static int start_thread(struct pool *pool, pthread_t *thread, const char *name)
 	return -error;
 }
 
-int pool_start(struct pool *pool, const char *name, unsigned threads)
+int pool_start(struct pool *pool, const char *name, unsigned threads, int nice)
 {
 	assert(threads <= sizeof(pool->thread) / sizeof(pool->thread[0]));
 	pthread_mutex_init(&pool->lock, NULL);
@@ -66,6 +69,7 @@ int pool_start(struct pool *pool, const char *name, unsigned threads)
 	pool->head = NULL;
 	pool->tail = &pool->head;
 	pool->stopping = false;
+	pool->nice = nice;
 	pool->threads = 0;
 	while (pool->threads < threads) {
 		int error = start_thread(pool, &pool->thread[pool->threads], name);

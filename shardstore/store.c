@@ -19,6 +19,10 @@
 #define SEGMENT_MIN (UINT64_C(1) << 20)
 #define SEGMENT_MAX (UINT64_C(64) << 20)
 
+/* A syncer sleeps all the time, and a put waits for it. Where both processors of a machine were busy, fdatasync took 2 to 4 ms at p99 as
+ * seen by an ordinary thread, and 0.4 ms by one with this; a shorter slice (sched_setattr) changed nothing. */
+#define SYNCER_NICE (-19)
+
 /* ---- Open ---- */
 
 static enum status refuse(char **why, const char *path, const char *what, int error)
@@ -67,9 +71,9 @@ static void plan_space(struct store *store)
 
 static enum status start_pools(struct store *store, char **why)
 {
-	int error = pool_start(&store->syncers, "syncer", store->config.syncers);
+	int error = pool_start(&store->syncers, "syncer", store->config.syncers, SYNCER_NICE);
 	if (!error) {
-		error = pool_start(&store->readers, "reader", store->config.readers);
+		error = pool_start(&store->readers, "reader", store->config.readers, 0);
 		if (error)
 			pool_stop(&store->syncers);
 	}

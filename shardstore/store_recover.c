@@ -182,8 +182,8 @@ static unsigned plan_threads(const struct store *store, uint32_t n)
 static void run_all(struct recovery *recoveries, uint32_t n, unsigned threads)
 {
 	struct pool pool;
-	if (pool_start(&pool, "recover", threads))
-		pool_start(&pool, "recover", 0); /* threads that cannot be had cost time only */
+	if (pool_start(&pool, "recover", threads, 0))
+		pool_start(&pool, "recover", 0, 0); /* threads that cannot be had cost time only */
 	for (uint32_t i = 0; i < n; i++)
 		pool_add(&pool, &recoveries[i].job);
 	pool_stop(&pool);

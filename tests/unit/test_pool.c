@@ -20,7 +20,7 @@ Test(pool, steps_without_threads)
 	struct pool pool;
 	struct task tasks[5];
 	atomic_store(&done, 0);
-	cr_assert_eq(pool_start(&pool, "test", 0), 0);
+	cr_assert_eq(pool_start(&pool, "test", 0, 0), 0);
 	cr_assert(!pool_step(&pool));
 	for (int i = 0; i < 5; i++) {
 		tasks[i] = (struct task){.job.run = on_task, .n = i};
@@ -40,7 +40,7 @@ Test(pool, threads_finish_what_is_queued)
 	struct pool pool;
 	struct task tasks[64];
 	atomic_store(&done, 0);
-	cr_assert_eq(pool_start(&pool, "test", 3), 0);
+	cr_assert_eq(pool_start(&pool, "test", 3, 0), 0);
 	for (int i = 0; i < 64; i++) {
 		tasks[i] = (struct task){.job.run = on_task, .n = i};
 		pool_add(&pool, &tasks[i].job);
