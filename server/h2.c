@@ -7,12 +7,12 @@
  *   - head: pseudo fields and headers into the request, counted (nghttp2 does not enforce MAX_HEADER_LIST_SIZE)
  *   - body: kept, window given back; END_STREAM dispatches
  *   - answer: HEADERS, then DATA from the answer's buffer; an answer of one frame is not copied
+ *   - while 256 KiB of a client's answers wait for it, its next requests are parked, whole, in their order
  *   - subscription: nghttp2 asks for n bytes, sub_avail says how many there are, several events fill one DATA frame; send_data puts the
  *     frame's 9 bytes and references to the shared events into the outq. Nothing there: DEFERRED until on_ready. Outq full: PAUSE
  *
- * Failures: a head too large is 431, a body 413, one too slow 408, and 503 for one who asks on while megabytes wait for him and memory
- * is short; after such an early answer the stream is reset with NO_ERROR. A stream that closes early detaches its request: a
- * subscription's leave is posted in the same turn. */
+ * Failures: a head too large is 431, a body 413, one too slow 408; after such an early answer the stream is reset with NO_ERROR. A stream
+ * that closes early detaches its request: a subscription's leave is posted in the same turn. */
 #include "server/h2.h"
 
 #include <assert.h>
@@ -31,7 +31,7 @@ static const char *h2_blocked(struct request *request);
 static void h2_reset(struct request *request);
 static bool h2_local(struct request *request);
 
-#define ANSWERS_SPARED (1u << 20) /* one client's answers that may wait although memory for them is short */
+#define ANSWERS_AHEAD (256u << 10) /* one client's answers that may wait before its next request is taken */
 
 static const struct transport_ops h2_transport = {h2_reply, h2_stream_begin, h2_ready, h2_probe, h2_blocked, h2_reset, h2_local};
 
@@ -83,6 +83,7 @@ void h2_stream_free(struct h2_stream *stream)
 	if (stream->unconsumed)
 		nghttp2_session_consume_connection(h2->session, stream->unconsumed);
 	drop_answer(stream);
+	h2->n_parked -= stream->parked;
 	h2->conn->active_ns = worker_now_ns(h2->conn->worker);
 	h2->n_streams--;
 	list_remove(&stream->link);
@@ -125,9 +126,6 @@ void h2_stream_refuse(struct h2_stream *stream, int http_status)
 	h2_reply(stream->request, http_status, NULL, &body);
 }
 
-/* Memory for answers is short, and this client has much of it: first it has to take what waits. */
-static bool has_enough(const struct h2 *h2) { return h2->answers > ANSWERS_SPARED && metric_get(METRIC_answer_bytes) > PRESSED_ANSWERS; }
-
 void h2_stream_head(struct h2_stream *stream)
 {
 	struct request *request = stream->request;
@@ -142,8 +140,6 @@ void h2_stream_head(struct h2_stream *stream)
 		stream->content_length = strtoull(length.p, NULL, 10); /* nghttp2 has checked that it is a number */
 	if (stream->content_length > BODY_MAX) {
 		h2_stream_refuse(stream, 413);
-	} else if (has_enough(stream->h2)) {
-		h2_stream_refuse(stream, 503);
 	} else if (stream->receiving && str_equal(expect, STR("100-continue"))) {
 		nghttp2_nv nv = {(uint8_t *)":status", (uint8_t *)"100", 7, 3, NGHTTP2_NV_FLAG_NONE};
 		nghttp2_submit_headers(stream->h2->session, NGHTTP2_FLAG_NONE, stream->id, NULL, &nv, 1, NULL);
@@ -178,10 +174,35 @@ void h2_stream_body(struct h2_stream *stream, const uint8_t *p, size_t n, bool l
 
 void h2_stream_whole(struct h2_stream *stream)
 {
+	struct h2 *h2 = stream->h2;
 	stream->receiving = false;
-	stream->h2->worked = true;
-	if (stream->request)
+	h2->worked = true;
+	if (!stream->request)
+		return;
+	if (h2->n_parked || h2->answers > ANSWERS_AHEAD) {
+		stream->parked = true;
+		h2->n_parked++;
+		stream->since_ns = h2->guard.now_ns;
+	} else {
 		request_dispatch(stream->request); /* may answer before it returns */
+	}
+}
+
+/* One: the next is next turn's, so that others get theirs. */
+void h2_unpark(struct h2 *h2)
+{
+	struct h2_stream *first = NULL;
+	if (h2->n_parked == 0 || h2->answers > ANSWERS_AHEAD)
+		return;
+	for (struct list *node = h2->streams.next; node != &h2->streams && !first; node = node->next) {
+		struct h2_stream *stream = container_of(node, struct h2_stream, link);
+		first = stream->parked ? stream : NULL;
+	}
+	assert(first);
+	first->parked = false;
+	h2->n_parked--;
+	request_dispatch(first->request);
+	conn_dirty(h2->conn);
 }
 
 /* ---- Answers ---- */
@@ -354,7 +375,7 @@ int h2_on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_
 		sub_take(&stream->request->sub, n, outq_emit, &conn->outq);
 		return 0;
 	}
-	stream->since_ns = worker_now_ns(conn->worker);
+	stream->since_ns = stream->h2->moved_ns = worker_now_ns(conn->worker);
 	if (stream->answer_at == 0 && n == stream->answer.n) {
 		conn_count_answer(conn, n);
 		metric_add(METRIC_answer_bytes, -(int64_t)n);

@@ -331,6 +331,8 @@ static void h2_fill(struct conn *conn)
 		fail(h2, NGHTTP2_ERR_CALLBACK_FAILURE);
 	else if (!nghttp2_session_want_read(h2->session) && !nghttp2_session_want_write(h2->session))
 		conn_finish(conn, true);
+	else
+		h2_unpark(h2);
 }
 
 static void h2_free(struct conn *conn)
@@ -359,9 +361,12 @@ static void sweep_body(struct h2_stream *stream, uint64_t now_ns)
 	conn_dirty(stream->h2->conn);
 }
 
-/* Nobody opens the window: for an answer, or for the last words of a subscription. A live one may stand as long as it likes. */
+/* Nobody opens the window: for an answer, or for those that a parked request waits for, or for the last words of a subscription. A live one
+ * may stand as long as it likes. */
 static void sweep_output(struct h2_stream *stream, uint64_t now_ns)
 {
+	if (stream->parked && stream->since_ns < stream->h2->moved_ns)
+		stream->since_ns = stream->h2->moved_ns;
 	if (stream->streaming && stream->request->sub.state != SUB_CLOSING)
 		stream->since_ns = now_ns;
 	uint64_t waited_ns = now_ns - stream->since_ns;
@@ -384,7 +389,7 @@ static void h2_sweep(struct conn *conn, uint64_t now_ns)
 		struct h2_stream *stream = container_of(node, struct h2_stream, link);
 		if (stream->receiving && stream->request)
 			sweep_body(stream, now_ns);
-		else if (stream->streaming || stream->answer.n)
+		else if (stream->streaming || stream->parked || stream->answer.n)
 			sweep_output(stream, now_ns);
 	}
 }

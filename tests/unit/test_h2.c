@@ -133,25 +133,66 @@ Test(h2, memory_short_shuts_windows)
 	client_close(&c);
 }
 
-Test(h2, who_takes_no_answers_gets_no_more_of_them_while_memory_is_short)
+/* A client that takes no answers has a big one waiting (slot a), and has asked for two more. */
+static void open_and_park(unsigned *a, unsigned *b, unsigned *d)
 {
 	nghttp2_settings_entry shut = {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0};
 	client_open(&c, false);
 	nghttp2_submit_settings(c.session, NGHTTP2_FLAG_NONE, &shut, 1);
-	unsigned a = client_ask(&c, "/big?1100000", NULL, 0), b = client_ask(&c, "/b", NULL, 0);
+	*a = client_ask(&c, "/big?300000", NULL, 0);
 	client_pump(&c);
-	cr_assert_eq(c.streams[a].status, 200);
-	cr_assert_eq(c.streams[b].status, 200, "memory is not short");
-	metric_add(METRIC_answer_bytes, PRESSED_ANSWERS);
-	b = client_ask(&c, "/b", NULL, 0);
+	*b = client_ask(&c, "/big?300000", NULL, 0);
+	*d = client_ask(&c, "/d", "x", 1);
 	client_pump(&c);
-	cr_assert_eq(c.streams[b].status, 503);
-	cr_assert_eq(n_dispatched, 2u);
+	cr_assert_eq(c.streams[*a].status, 200);
+	cr_assert_eq(n_dispatched, 1u);
+}
+
+Test(h2, requests_wait_until_earlier_answers_are_taken)
+{
+	unsigned a, b, d;
+	open_and_park(&a, &b, &d);
+	nghttp2_submit_window_update(c.session, NGHTTP2_FLAG_NONE, c.streams[a].id, 300100);
+	client_pump(&c);
+	cr_assert_eq(BODY(a).n, 300000u);
+	cr_assert_eq(n_dispatched, 2u, "and the next big answer is in front of the third request again");
+	cr_assert_eq(c.streams[b].status, 200);
+	cr_assert_eq(c.streams[d].status, 0);
+	nghttp2_submit_rst_stream(c.session, NGHTTP2_FLAG_NONE, c.streams[b].id, NGHTTP2_CANCEL);
+	client_pump(&c);
+	cr_assert_eq(c.streams[d].status, 200);
+	cr_assert_eq(n_dispatched, 3u);
+	client_close(&c);
+}
+
+Test(h2, a_parked_request_may_be_reset)
+{
+	unsigned a, b, d;
+	open_and_park(&a, &b, &d);
+	nghttp2_submit_rst_stream(c.session, NGHTTP2_FLAG_NONE, c.streams[b].id, NGHTTP2_CANCEL);
 	nghttp2_submit_rst_stream(c.session, NGHTTP2_FLAG_NONE, c.streams[a].id, NGHTTP2_CANCEL);
-	b = client_ask(&c, "/b", NULL, 0);
 	client_pump(&c);
-	cr_assert_eq(c.streams[b].status, 200, "little waits for this client");
-	metric_add(METRIC_answer_bytes, -PRESSED_ANSWERS);
+	cr_assert_eq(c.streams[d].status, 200);
+	cr_assert_eq(n_dispatched, 2u);
+	client_close(&c);
+}
+
+Test(h2, parked_requests_end_with_the_answers_that_they_wait_for)
+{
+	unsigned a, b, d;
+	open_and_park(&a, &b, &d);
+	pass(20 * SECOND_NS);
+	nghttp2_submit_window_update(c.session, NGHTTP2_FLAG_NONE, c.streams[a].id, 300100);
+	client_pump(&c);
+	cr_assert_eq(n_dispatched, 2u);
+	pass(20 * SECOND_NS);
+	client_pump(&c);
+	cr_assert(!c.streams[d].closed, "it has waited for 40 s, but the first answer went on after 20");
+	pass(12 * SECOND_NS);
+	client_pump(&c);
+	cr_assert(c.streams[b].closed && c.streams[d].closed);
+	cr_assert_eq(c.streams[d].error, NGHTTP2_CANCEL);
+	cr_assert_eq(n_dispatched, 2u);
 	client_close(&c);
 }
 
