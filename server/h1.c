@@ -270,7 +270,12 @@ static bool wants_input(const struct h1 *h1)
 	return (h1->state == H1_HEAD || h1->state == H1_BODY) && !h1->conn->dead && !h1->conn->closing;
 }
 
-static bool is_full(struct h1 *h1) { return h1->state == H1_HEAD && conn_full(h1->conn); }
+/* Enough answers wait for the client: its next request is not taken. */
+static bool is_full(struct h1 *h1)
+{
+	struct conn *conn = h1->conn;
+	return h1->state == H1_HEAD && (conn_full(conn) || (conn->blocked && !conn->writable));
+}
 
 /* One request after the other, until one stays in work, enough answers wait for the socket, or it is others' turn. */
 static size_t h1_input(struct conn *conn, const uint8_t *p, size_t n)
