@@ -42,13 +42,12 @@ ALLOWED = {
 }
 
 
-def give_way(pid, policy):
-    """Strict runs: an attacker stands for another machine, whose processor time is not ours. So the server and the good consumer run before
-    all else (SCHED_FIFO), and attackers in what is left (SCHED_IDLE): what remains to be seen is what they make the server do."""
+def set_class(pid, policy):
+    """Strict runs: attackers and the good consumer stand for other machines, whose processor time is not the server's. So attackers run in what
+    is left (SCHED_IDLE), and the good consumer before all else (SCHED_FIFO; not the server, or it would run before the kernel's own threads too,
+    those that its fdatasync waits for)."""
     if STRICT:
-        priority = os.sched_param(1 if policy == os.SCHED_FIFO else 0)
-        for task in os.listdir(f"/proc/{pid}/task"):
-            os.sched_setscheduler(int(task), policy, priority)
+        os.sched_setscheduler(pid, policy, os.sched_param(1 if policy == os.SCHED_FIFO else 0))
 
 
 class Good:
@@ -59,7 +58,7 @@ class Good:
         command = [LOAD, "--endpoint", f"http://127.0.0.1:{server.port}", "--stream", f"good-{time.monotonic_ns()}", "--rate", "100",
                    "--consumers", "1", "--warmup", "0", "--seconds", str(max(1, round(WINDOW_S))), "--json", str(path)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        give_way(self.process.pid, os.SCHED_FIFO)
+        set_class(self.process.pid, os.SCHED_FIFO)
         while self.process.poll() is None and server.metric("penstock_subscriptions") <= subscribed:
             time.sleep(0.02)
 
@@ -78,7 +77,7 @@ class Attack:
         command = [sys.executable, str(HERE / "attacks.py"), name, str(server.port), str(WINDOW_S), "target", consumer]
         self.processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(PROCESSES)]
         for process in self.processes:
-            give_way(process.pid, os.SCHED_IDLE)
+            set_class(process.pid, os.SCHED_IDLE)
 
     def said(self):
         return [json.loads(process.communicate(timeout=120)[0]) for process in self.processes]
@@ -105,7 +104,6 @@ class Peak:
 def start_server():
     """With a stream of 0.5 MB and a consumer that attackers may name."""
     server = Server("--transition-ms", "0", log_level="error")
-    give_way(server.pid, os.SCHED_FIFO)
     client = Client(server.port)
     consumer = client.register(client.make_stream("target"), "victim")
     for _ in range(20):
