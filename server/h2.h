@@ -11,20 +11,20 @@
 struct h2 {
 	struct conn *conn;
 	nghttp2_session *session;
-	struct list streams; /* struct h2_stream, oldest first */
+	struct list streams;    /* struct h2_stream, oldest first */
 	unsigned n_streams;
-	unsigned n_streaming; /* of them: with a subscription */
-	bool reset;           /* we have reset a stream: what is on its way to it is no error */
-	bool worked;          /* something that takes time was done since the last look at the clock (share_more) */
-	unsigned frames;      /* since then */
-	bool failed;          /* GOAWAY is queued, the connection ends: nghttp2 is not fed any more */
-	bool greeted;         /* preface and SETTINGS have come */
-	uint64_t head_ns;     /* a header block has begun and is not complete; else 0 */
+	unsigned n_streaming;   /* of them: with a subscription */
+	bool reset;             /* we have reset a stream: what is on its way to it is no error */
+	bool worked;            /* something that takes time was done since the last look at the clock (share_more) */
+	unsigned frames;        /* since then */
+	bool failed;            /* GOAWAY is queued, the connection ends: nghttp2 is not fed any more */
+	bool greeted;           /* preface and SETTINGS have come */
+	uint64_t head_ns;       /* a header block has begun and is not complete; else 0 */
 	struct h2_guard guard;
-	size_t answers;        /* bytes of whole answers that nghttp2 has not asked for */
-	unsigned n_parked;     /* whole requests that wait until these are taken */
-	uint64_t moved_ns;     /* when bytes of an answer last went on */
-	struct ghosts *ghosts; /* requests in work whose streams are gone */
+	size_t answers;         /* bytes of whole answers that nghttp2 has not asked for */
+	unsigned n_parked;      /* whole requests that wait until these are taken */
+	uint64_t moved_ns;      /* when bytes of an answer last went on */
+	struct ghosts *ghosts;  /* requests in work whose streams are gone */
 };
 
 struct h2_stream {
@@ -41,14 +41,14 @@ struct h2_stream {
 	size_t unconsumed;       /* body bytes whose window is not given back yet */
 	struct buf answer;       /* a whole answer's body */
 	size_t answer_at;
-	uint64_t since_ns; /* body: see conn_body_came; then, when the answer or the end of a stream last moved */
+	uint64_t since_ns;       /* body: see conn_body_came; then, when the answer or the end of a stream last moved */
 };
 
 /* h2.c */
 struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id);
 void h2_stream_free(struct h2_stream *stream);
 bool h2_stream_header(struct h2_stream *stream, struct str name, struct str value); /* false: ignored, the stream is refused */
-void h2_stream_head(struct h2_stream *stream);                                      /* the head is complete */
+void h2_stream_head(struct h2_stream *stream);  /* the head is complete */
 void h2_stream_body(struct h2_stream *stream, const uint8_t *p, size_t n, bool last);
 void h2_stream_whole(struct h2_stream *stream); /* the client's side has ended: dispatched, or parked */
 void h2_unpark(struct h2 *h2);                  /* dispatches one that was parked, if it is its turn; not from nghttp2's callbacks */

@@ -82,7 +82,7 @@ struct worker {
 };
 
 #define WORKER_STAGING (64u << 10)
-#define PRESSED_ANSWERS (32 << 20) /* bytes of answers in memory: from here on none may stand still for long, nor grow */
+#define PRESSED_ANSWERS (32 << 20) /* bytes of answers in memory: from here on none may stand still for long */
 
 int worker_start(struct worker *worker, struct server *server, unsigned number);
 /* Any thread: a new connection; the worker owns fd from here. */

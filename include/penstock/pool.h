@@ -19,15 +19,15 @@ struct pool {
 	struct job *head, **tail; /* under lock */
 	bool stopping;            /* under lock */
 	unsigned threads;
-	int nice;
+	int nice;                 /* read-only once started */
 	pthread_t thread[8];
 };
 
-/* name: for the threads, at most 15 characters. threads: 0 to 8. nice: -20 to 19, relative to the process's; below 0 it is a wish, granted
- * with CAP_SYS_NICE or RLIMIT_NICE. Returns 0 or -errno. */
+/* name: for the threads, at most 15 characters. threads: 0 to 8. nice: -20 to 19, added to the process's; below 0 it is a wish, granted
+ * with CAP_SYS_NICE or RLIMIT_NICE (setpriority(2)). Returns 0 or -errno. */
 int pool_start(struct pool *pool, const char *name, unsigned threads, int nice);
 void pool_add(struct pool *pool, struct job *job); /* any thread; takes the job until it has run. Returns before pool_stop is called */
-bool pool_step(struct pool *pool);                 /* simulation only: runs the oldest job; false when there is none */
+bool pool_step(struct pool *pool); /* simulation only: runs the oldest job; false when there is none */
 bool pool_pending(struct pool *pool);
 void pool_stop(struct pool *pool); /* runs what is queued, then joins the threads */
 
