@@ -124,9 +124,10 @@ enum status stream_attach(struct lane_stream *stream, char **why)
 struct recovery {
 	struct job job;
 	struct store *store;
-	atomic_bool *failed; /* of all */
+	uint32_t place;         /* in the order of the streams */
+	atomic_uint *failed_at; /* of all: the first that cannot be opened; UINT32_MAX: none yet */
 	const struct stream_info *info;
-	struct lane_stream *stream; /* NULL: not begun, since another had failed */
+	struct lane_stream *stream; /* NULL: not begun, since one before it had failed */
 	enum status status;
 	char *why;
 	struct buf lines;
@@ -141,16 +142,24 @@ static void recover(struct recovery *recovery)
 	recovery->status = stream_attach(recovery->stream, &recovery->why);
 }
 
+static void note_failure(struct recovery *recovery)
+{
+	unsigned at = atomic_load(recovery->failed_at);
+	while (recovery->place < at && !atomic_compare_exchange_weak(recovery->failed_at, &at, recovery->place))
+		;
+}
+
+/* One that comes before a failed one runs all the same, so that which stream is named does not depend on the threads. */
 static void run_recovery(struct job *job)
 {
 	struct recovery *recovery = container_of(job, struct recovery, job);
-	if (atomic_load(recovery->failed))
+	if (atomic_load(recovery->failed_at) < recovery->place)
 		return;
 	slog_hold(&recovery->lines);
 	recover(recovery);
 	slog_hold(NULL);
 	if (!recovery->stream->log)
-		atomic_store(recovery->failed, true);
+		note_failure(recovery);
 }
 
 /* To its lane; what cannot be opened goes. */
@@ -193,10 +202,11 @@ enum status store_recover_all(struct store *store, const struct stream_info *con
 			      void (*on_damaged)(void *arg, const struct stream_info *stream, const char *why), void *arg, char **why)
 {
 	struct recovery *recoveries = xcalloc(n + 1, sizeof(*recoveries));
-	atomic_bool failed = false;
+	atomic_uint failed_at = UINT32_MAX;
 	enum status first = STATUS_OK;
 	for (uint32_t i = 0; i < n; i++)
-		recoveries[i] = (struct recovery){.job.run = run_recovery, .store = store, .failed = &failed, .info = streams[i]};
+		recoveries[i] =
+			(struct recovery){.job.run = run_recovery, .store = store, .place = i, .failed_at = &failed_at, .info = streams[i]};
 	run_all(recoveries, n, plan_threads(store, n));
 	for (uint32_t i = 0; i < n; i++) {
 		struct recovery *recovery = &recoveries[i];

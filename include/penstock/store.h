@@ -46,8 +46,8 @@ enum status store_open(const struct store_config *config, struct store **out, ch
  * directory yet is made. `why` names file, offset and length of damage. STATUS_CORRUPT: the stream is served read-only as far as it is whole. */
 enum status store_recover(struct store *store, const struct stream_info *stream, char **why);
 /* The same for n streams at once, with threads of its own if the store has threads. Log lines and on_damaged (STATUS_CORRUPT's *why, lent) come
- * in the order of the streams, on the caller's thread. The first stream that cannot be opened ends it: its status, its *why; what was
- * recovered beside it is the store's all the same. */
+ * in the order of the streams, on the caller's thread. The first stream that cannot be opened ends it: its status, its *why; those before
+ * it, and what was recovered beside it, are the store's all the same. */
 enum status store_recover_all(struct store *store, const struct stream_info *const *streams, uint32_t n,
 			      void (*on_damaged)(void *arg, const struct stream_info *stream, const char *why), void *arg, char **why);
 enum status store_start(struct store *store);
