@@ -105,6 +105,25 @@ Test(h1, many_pipelined_large_answers)
 	bye();
 }
 
+Test(h1, next_request_waits_for_a_blocked_socket)
+{
+	fd = connect_client();
+	struct conn *conn = container_of(worker.conns.next, struct conn, link);
+	while (!conn->blocked) {
+		say("GET /big?20000 HTTP/1.1\r\n" HOST "\r\n");
+		turns(2);
+	}
+	unsigned before = n_dispatched;
+	cr_assert_lt(conn->outq.bytes, OUTQ_LOW, "it is not for what waits in it");
+	say("GET /next HTTP/1.1\r\n" HOST "\r\n");
+	turns(5);
+	cr_assert_eq(n_dispatched, before);
+	cr_assert_not(hear());
+	cr_assert_eq(n_dispatched, before + 1);
+	cr_assert_not_null(memmem(in.p, in.n, "GET /next||h|", 13), "it is answered");
+	bye();
+}
+
 Test(h1, http10_closes)
 {
 	open_and_say("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
