@@ -151,25 +151,31 @@ void buf_vprintf(struct buf *buf, const char *format, va_list args)
 struct arena_chunk {
 	struct arena_chunk *next;
 	size_t cap, used; /* bytes of data[] */
-	size_t pad;       /* data[] begins at a multiple of ARENA_ALIGN */
+	size_t behind;    /* bytes handed out of those that follow it in the list */
 	uint8_t data[];
 };
 _Static_assert(offsetof(struct arena_chunk, data) % ARENA_ALIGN == 0, "chunk data is aligned");
 
+size_t arena_used(const struct arena *arena) { return arena->chunks ? arena->chunks->behind + arena->chunks->used : 0; }
+
 static struct arena_chunk *chunk_add(struct arena *arena, size_t n)
 {
 	/* Chunks grow with what is in use: a large document takes a few, a small one no more than it needs. */
-	size_t usual = arena->used < ARENA_CHUNK ? ARENA_CHUNK : arena->used < ARENA_CHUNK_MAX ? arena->used : ARENA_CHUNK_MAX;
+	struct arena_chunk *first = arena->chunks;
+	size_t used = arena_used(arena);
+	size_t usual = used < ARENA_CHUNK ? ARENA_CHUNK : used < ARENA_CHUNK_MAX ? used : ARENA_CHUNK_MAX;
 	bool own = n > usual / 4;
 	size_t cap = own ? n : usual;
 	struct arena_chunk *chunk = xmalloc(sizeof(*chunk) + cap);
 	chunk->cap = cap;
 	chunk->used = 0;
-	if (own && arena->chunks) {
-		chunk->next = arena->chunks->next;
-		arena->chunks->next = chunk;
+	if (own && first) {
+		chunk->next = first->next;
+		first->next = chunk;
+		first->behind += n;
 	} else {
-		chunk->next = arena->chunks;
+		chunk->next = first;
+		chunk->behind = used;
 		arena->chunks = chunk;
 	}
 	return chunk;
@@ -186,7 +192,6 @@ void *arena_alloc(struct arena *arena, size_t n)
 		chunk = chunk_add(arena, rounded);
 	void *p = chunk->data + chunk->used;
 	chunk->used += rounded;
-	arena->used += rounded;
 	return p;
 }
 

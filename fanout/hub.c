@@ -134,7 +134,9 @@ static uint64_t slack(const struct hub *hub) { return hub->config.heartbeat_ns /
 
 static uint64_t first_life(const struct hub *hub)
 {
-	return list_empty(&hub->life) ? UINT64_MAX : container_of(hub->life.next, struct subscription, life_link)->deadline_ns;
+	if (list_empty(&hub->life))
+		return UINT64_MAX;
+	return container_of(hub->life.next, struct subscription, life_link)->started_ns + hub->config.life_ns;
 }
 
 static uint64_t first_quiet(const struct hub *hub)

@@ -113,7 +113,7 @@ static void joined(struct subscription *sub, const struct store_join *join)
 	sub->next = join->next;
 	sub->before_s = join->before_s;
 	sub->quiet_ns = now;
-	sub->deadline_ns = now + hub->config.life_ns; /* from the answer, not from the call: this order is that of the list */
+	sub->started_ns = now; /* the answer, not the call, or the list's order were not that of the deadlines */
 	list_append(&hub->life, &sub->life_link);
 	budget_begin(sub, now);
 	metric_add(METRIC_subscriptions, 1);
@@ -285,7 +285,7 @@ void sub_stop(struct subscription *sub)
 {
 	if (sub->state == SUB_CLOSED)
 		return;
-	if (sub->join) {
+	if (sub->state == SUB_JOINING) {
 		container_of(sub->join, struct join, join)->sub = NULL;
 		sub->join = NULL;
 		post_leave(sub->hub, sub->shard.stream, sub->shard.shard, sub->consumer, sub->id);

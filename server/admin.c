@@ -210,21 +210,21 @@ static void answer_metrics(struct request *request)
 /* A Kinesis call may be posted to any path: with a target it is one, wherever it goes. */
 static bool is_healthz(const struct request *request, bool get)
 {
-	bool post = str_equal(request->method, STR("POST")) && !str_present(request_header(request, "x-amz-target"));
-	return (get || post) && str_equal(request->path, STR("/healthz"));
+	bool post = str_equal(request->exchange->method, STR("POST")) && !str_present(request_header(request, "x-amz-target"));
+	return (get || post) && str_equal(request->exchange->path, STR("/healthz"));
 }
 
 bool admin_request(struct request *request)
 {
 	if (fault_page(request))
 		return true;
-	bool get = str_equal(request->method, STR("GET"));
+	bool get = str_equal(request->exchange->method, STR("GET"));
 	void (*page)(struct request *) = NULL;
 	if (is_healthz(request, get))
 		page = answer_healthz;
-	else if (get && str_equal(request->path, STR("/metrics")))
+	else if (get && str_equal(request->exchange->path, STR("/metrics")))
 		page = answer_metrics;
-	else if (get && str_equal(request->path, STR("/state")) && !request->worker->stopping)
+	else if (get && str_equal(request->exchange->path, STR("/state")) && !request->worker->stopping)
 		page = answer_state;
 	if (page == NULL)
 		return false;

@@ -79,7 +79,7 @@ static enum status query_check(struct request *request, struct str *text)
 {
 	struct buf missing = {0};
 	for (size_t i = 0; i < sizeof(query_keys) / sizeof(query_keys[0]); i++)
-		if (!has_value(request->query, "&", query_keys[i]))
+		if (!has_value(request->exchange->query, "&", query_keys[i]))
 			buf_printf(&missing, "AWS query-string parameters must include '%s'. ", query_keys[i]);
 	if (missing.n == 0)
 		return STATUS_OK;
@@ -91,7 +91,7 @@ static enum status query_check(struct request *request, struct str *text)
 enum status auth_check(struct request *request, struct str *text)
 {
 	struct str header = request_header(request, "authorization"), value;
-	bool in_query = find_value(request->query, "&", "X-Amz-Algorithm", &value);
+	bool in_query = find_value(request->exchange->query, "&", "X-Amz-Algorithm", &value);
 	if (header.n > 0 && in_query) {
 		*text = STR("Found both 'X-Amz-Algorithm' as a query-string param and 'Authorization' as HTTP header.");
 		return STATUS_INVALID_SIGNATURE;

@@ -146,7 +146,7 @@ static enum status read_claim(struct examination *examination, bool presigned, s
 	struct request *request = examination->request;
 	struct sigv4_claim *claim = &examination->claim;
 	struct str what = STR("");
-	enum sigv4_flaw flaw = presigned ? sigv4_parse_query(request->query, &request->arena, claim, &what)
+	enum sigv4_flaw flaw = presigned ? sigv4_parse_query(request->exchange->query, &request->arena, claim, &what)
 					 : sigv4_parse_header(request_header(request, "authorization"), claim, &what);
 	*date = (struct str){NULL, 0};
 	if (flaw)
@@ -175,18 +175,18 @@ static enum status read_fields(struct examination *examination, struct str date)
 	if (!sigv4_signs(signed_headers, STR("host")) && !sigv4_signs(signed_headers, STR(":authority")))
 		return REFUSE(examination, STATUS_INVALID_SIGNATURE,
 			      "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.");
-	if (str_present(request->host)) {
-		add_field(examination, STR("host"), request->host);
-		add_field(examination, STR(":authority"), request->host);
+	if (str_present(request->exchange->host)) {
+		add_field(examination, STR("host"), request->exchange->host);
+		add_field(examination, STR(":authority"), request->exchange->host);
 	}
-	for (uint32_t i = 0; i < request->n_headers; i++) {
-		struct str name = request->headers[i].name;
+	for (uint32_t i = 0; i < request->exchange->n_headers; i++) {
+		struct str name = request->exchange->headers[i].name;
 		if (str_equal(name, STR("host")))
 			continue;
 		if (must_be_signed(name, date) && !sigv4_signs(signed_headers, name))
 			return REFUSE(examination, STATUS_INVALID_SIGNATURE,
 				      "'" STR_FMT "' must be a 'SignedHeader' in the AWS Authorization.", STR_ARG(told(examination, name)));
-		add_field(examination, name, request->headers[i].value);
+		add_field(examination, name, request->exchange->headers[i].value);
 	}
 	return STATUS_OK;
 }
@@ -196,11 +196,11 @@ static enum status read_payload(struct examination *examination)
 {
 	const struct request *request = examination->request;
 	char hex[2 * SIGV4_HASH];
-	sigv4_sha256(&examination->auth->sigv4, request->body, request->body_len, examination->payload);
+	sigv4_sha256(&examination->auth->sigv4, request->exchange->body, request->exchange->body_len, examination->payload);
 	sigv4_hex(examination->payload, hex);
-	for (uint32_t i = 0; i < request->n_headers; i++)
-		if (str_equal(request->headers[i].name, STR("x-amz-content-sha256")) &&
-		    !str_equal(request->headers[i].value, (struct str){hex, sizeof(hex)}))
+	for (uint32_t i = 0; i < request->exchange->n_headers; i++)
+		if (str_equal(request->exchange->headers[i].name, STR("x-amz-content-sha256")) &&
+		    !str_equal(request->exchange->headers[i].value, (struct str){hex, sizeof(hex)}))
 			return REFUSE(examination, STATUS_INVALID_SIGNATURE,
 				      "The provided 'x-amz-content-sha256' header does not match what was computed.");
 	return STATUS_OK;
@@ -259,9 +259,9 @@ static enum status compute(struct examination *examination, const struct princip
 	const struct request *request = examination->request;
 	struct sigv4 *sigv4 = &examination->auth->sigv4;
 	const struct sigv4_claim *claim = &examination->claim;
-	struct sigv4_request signed_request = {.method = request->method,
-					       .path = request->path,
-					       .query = request->query,
+	struct sigv4_request signed_request = {.method = request->exchange->method,
+					       .path = request->exchange->path,
+					       .query = request->exchange->query,
 					       .fields = examination->fields,
 					       .n_fields = examination->n_fields};
 	uint8_t key[SIGV4_HASH], signature[SIGV4_HASH];

@@ -54,8 +54,8 @@ static void (*const operations[OP_COUNT])(struct request *) = {
 
 static void add_extra(struct request *request, struct str name, struct str value)
 {
-	assert(request->n_extra < REQUEST_EXTRA_MAX);
-	request->extra[request->n_extra++] = (struct header){name, value};
+	assert(request->exchange->n_extra < REQUEST_EXTRA_MAX);
+	request->exchange->extra[request->exchange->n_extra++] = (struct header){name, value};
 }
 
 static void echo_extra(struct request *request, const char *asked, struct str name)
@@ -81,7 +81,7 @@ static bool cors(struct request *request)
 	if (!str_present(request_header(request, "origin")))
 		return false;
 	add_extra(request, STR("Access-Control-Allow-Origin"), STR("*"));
-	if (str_equal(request->method, STR("OPTIONS"))) {
+	if (str_equal(request->exchange->method, STR("OPTIONS"))) {
 		answer_preflight(request);
 		return true;
 	}
@@ -159,7 +159,7 @@ static void read_head(struct request *request, struct call *call)
 
 static bool check_body(struct request *request, const struct call *call)
 {
-	if (request->body_len == 0)
+	if (request->exchange->body_len == 0)
 		request_fail_bare(request, call->operation ? STATUS_SERIALIZATION : STATUS_UNKNOWN_OPERATION);
 	else if (call->content != CONTENT_UNKNOWN)
 		return true;
@@ -174,7 +174,7 @@ static bool decode(struct request *request, struct call *call)
 {
 	enum encoding encoding = call->content == CONTENT_CBOR ? ENCODING_CBOR : ENCODING_JSON;
 	struct value *document = NULL;
-	enum status status = value_decode(encoding, request->body, request->body_len, &request->arena, &document);
+	enum status status = value_decode(encoding, request->exchange->body, request->exchange->body_len, &request->arena, &document);
 	if (status == STATUS_OK && document->kind != VALUE_MAP)
 		status = STATUS_SERIALIZATION;
 	call->document = document;
@@ -201,9 +201,10 @@ static bool authorize(struct request *request)
 static bool bind_input(struct request *request, const struct call *call)
 {
 	struct str text = {NULL, 0};
-	request->operation = call->operation;
-	request->input = arena_alloc(&request->arena, call->operation->size);
-	enum status status = shape_bind(call->operation, request->encoding, call->document, &request->arena, request->input, &text);
+	request->exchange->operation = call->operation;
+	request->exchange->input = arena_alloc(&request->arena, call->operation->size);
+	enum status status =
+		shape_bind(call->operation, request->encoding, call->document, &request->arena, request->exchange->input, &text);
 	if (status == STATUS_OK)
 		return true;
 	if (str_present(text))
@@ -213,7 +214,7 @@ static bool bind_input(struct request *request, const struct call *call)
 	return false;
 }
 
-static void perform(struct request *request) { operations[request->operation->number](request); }
+static void perform(struct request *request) { operations[request->exchange->operation->number](request); }
 
 static void dispatch_call(struct request *request, struct call *call)
 {
@@ -236,7 +237,7 @@ void dispatch_request(struct request *request)
 	struct call call = {0};
 	if (admin_request(request) || cors(request))
 		return;
-	if (!str_equal(request->method, STR("POST"))) {
+	if (!str_equal(request->exchange->method, STR("POST"))) {
 		fail_xml_denied(request);
 		return;
 	}

@@ -256,7 +256,7 @@ static void perform_late(struct request *request)
 bool fault_call(struct request *request, void (*perform)(struct request *request))
 {
 	struct faults *faults = request->worker->faults;
-	enum operation_number operation = (enum operation_number)request->operation->number;
+	enum operation_number operation = (enum operation_number)request->exchange->operation->number;
 	uint64_t nth = atomic_fetch_add_explicit(&faults->calls[operation], 1, memory_order_relaxed), delay_ns, unused;
 	const struct fault_rules *rules = &faults->rules;
 	if (refuse(request, rules, operation, nth))

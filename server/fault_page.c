@@ -88,7 +88,8 @@ static void answer_put(struct request *request)
 	struct fault_rules rules = {.seed = server->options->faults.seed};
 	const char *key, *wrong = NULL;
 	json_error_t error;
-	json_t *root = json_loadb((const char *)request->body, request->body_len, JSON_REJECT_DUPLICATES, &error), *value;
+	json_t *root = json_loadb((const char *)request->exchange->body, request->exchange->body_len, JSON_REJECT_DUPLICATES, &error),
+	       *value;
 	if (!root || !json_is_object(root))
 		wrong = root ? "one JSON object is wanted" : arena_printf(&request->arena, "%s", error.text).p;
 	if (!wrong)
@@ -104,8 +105,8 @@ static void answer_put(struct request *request)
 
 bool fault_page(struct request *request)
 {
-	bool get = str_equal(request->method, STR("GET")), put = str_equal(request->method, STR("PUT"));
-	if (!str_equal(request->path, STR("/faults")) || !(get || put))
+	bool get = str_equal(request->exchange->method, STR("GET")), put = str_equal(request->exchange->method, STR("PUT"));
+	if (!str_equal(request->exchange->path, STR("/faults")) || !(get || put))
 		return false;
 	request->plain = true;
 	if (get)

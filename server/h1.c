@@ -72,7 +72,7 @@ static int on_head(void *arg)
 	h1->body_ns = h1->conn->active_ns = worker_now_ns(h1->conn->worker);
 	h1->last = !h1->parser.keep_alive || h1->conn->worker->stopping;
 	h1->chunked = !h1->parser.one_zero;
-	h1->no_body = str_equal(h1->request->method, STR("HEAD"));
+	h1->no_body = str_equal(h1->request->exchange->method, STR("HEAD"));
 	if (h1->parser.content_length > BODY_MAX)
 		return 413;
 	bool expected = h1->parser.chunked || h1->parser.content_length;

@@ -44,8 +44,8 @@ struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
 	stream->id = id;
 	stream->receiving = true;
 	stream->request = request_new(h2->conn->worker, &h2_transport, stream);
-	stream->request->method = stream->request->path = STR("");
-	stream->since_ns = h2->conn->active_ns = stream->request->started_ns;
+	stream->request->exchange->method = stream->request->exchange->path = STR("");
+	stream->since_ns = h2->conn->active_ns = stream->request->exchange->started_ns;
 	if (request_crowded(h2->conn->worker))
 		stream->refused = 503;
 	list_append(&h2->streams, &stream->link);
@@ -96,14 +96,14 @@ static bool pseudo_header(struct h2_stream *stream, struct str name, struct str 
 {
 	struct request *request = stream->request;
 	struct str copy = arena_str(&request->arena, value);
-	request->head_bytes += (uint32_t)(name.n + value.n + 32);
+	request->exchange->head_bytes += (uint32_t)(name.n + value.n + 32);
 	if (str_equal(name, STR(":method")))
-		request->method = copy;
+		request->exchange->method = copy;
 	else if (str_equal(name, STR(":path")))
-		request->path = copy;
+		request->exchange->path = copy;
 	else if (str_equal(name, STR(":authority")))
-		request->host = copy;
-	return request->head_bytes <= REQUEST_HEAD_BYTES_MAX;
+		request->exchange->host = copy;
+	return request->exchange->head_bytes <= REQUEST_HEAD_BYTES_MAX;
 }
 
 bool h2_stream_header(struct h2_stream *stream, struct str name, struct str value)
@@ -114,7 +114,7 @@ bool h2_stream_header(struct h2_stream *stream, struct str name, struct str valu
 	bool pseudo = name.n && name.p[0] == ':';
 	if (pseudo ? !pseudo_header(stream, name, value) : !request_add_header(request, name, value))
 		stream->refused = 431;
-	else if (str_equal(name, STR("host")) && !str_equal(value, request->host))
+	else if (str_equal(name, STR("host")) && !str_equal(value, request->exchange->host))
 		stream->refused = 400; /* two names for one server: somebody is being fooled */
 	return stream->refused == 0;
 }
@@ -133,8 +133,8 @@ void h2_stream_head(struct h2_stream *stream)
 		h2_stream_refuse(stream, stream->refused);
 		return;
 	}
-	stream->since_ns = request->started_ns = worker_now_ns(request->worker);
-	request_set_target(request, request->method, request->path);
+	stream->since_ns = request->exchange->started_ns = worker_now_ns(request->worker);
+	request_set_target(request, request->exchange->method, request->exchange->path);
 	struct str length = request_header(request, "content-length"), expect = request_header(request, "expect");
 	if (length.n)
 		stream->content_length = strtoull(length.p, NULL, 10); /* nghttp2 has checked that it is a number */
@@ -220,8 +220,9 @@ static uint8_t nv_flags(struct str name)
 	return changes ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE;
 }
 
+/* With a body: `provider` gives it. An open one: the caller will, by nghttp2_submit_data. */
 static void submit(struct h2_stream *stream, int http_status, const char *content_type, int64_t content_length,
-		   nghttp2_data_provider *provider)
+		   nghttp2_data_provider *provider, bool open)
 {
 	struct answer_head answer;
 	nghttp2_nv nv[1 + ANSWER_HEADERS_MAX];
@@ -232,7 +233,9 @@ static void submit(struct h2_stream *stream, int http_status, const char *conten
 	nv[n++] = make_nv(STR(":status"), str_of(status), NGHTTP2_NV_FLAG_NONE);
 	for (uint32_t i = 0; i < answer.n; i++) /* nghttp2 copies them, and lowers the names */
 		nv[n++] = make_nv(answer.fields[i].name, answer.fields[i].value, nv_flags(answer.fields[i].name));
-	if (nghttp2_submit_response(stream->h2->session, stream->id, nv, n, provider) != 0)
+	int rc = open ? nghttp2_submit_headers(stream->h2->session, NGHTTP2_FLAG_NONE, stream->id, NULL, nv, n, NULL)
+		      : nghttp2_submit_response(stream->h2->session, stream->id, nv, n, provider);
+	if (rc != 0)
 		conn_close(stream->h2->conn);
 	conn_dirty(stream->h2->conn);
 }
@@ -255,9 +258,9 @@ static void h2_reply(struct request *request, int http_status, const char *conte
 {
 	struct h2_stream *stream = request->stream;
 	nghttp2_data_provider provider = {.source.ptr = stream, .read_callback = on_read_answer};
-	bool with_body = body->n && !str_equal(request->method, STR("HEAD"));
+	bool with_body = body->n && !str_equal(request->exchange->method, STR("HEAD"));
 	/* 413 and the like are answered without a length, as AWS does */
-	submit(stream, http_status, content_type, request->plain && !body->n ? -1 : (int64_t)body->n, with_body ? &provider : NULL);
+	submit(stream, http_status, content_type, request->plain && !body->n ? -1 : (int64_t)body->n, with_body ? &provider : NULL, false);
 	if (with_body) {
 		stream->answer = *body;
 		*body = (struct buf){0};
@@ -270,7 +273,10 @@ static void h2_reply(struct request *request, int http_status, const char *conte
 	end_request(stream, request_free);
 }
 
-/* ---- Subscriptions ---- */
+/* ---- Subscriptions ----
+ *
+ * nghttp2 holds a DATA frame to come only while there are bytes for it: a hundred thousand that wait for records have none. So each ends
+ * with EOF as soon as it takes all that there is, but without END_STREAM, and the next is submitted when there is more. */
 
 static ssize_t on_read_stream(nghttp2_session *session, int32_t id, uint8_t *p, size_t n, uint32_t *flags, nghttp2_data_source *source,
 			      void *arg)
@@ -284,7 +290,7 @@ static ssize_t on_read_stream(nghttp2_session *session, int32_t id, uint8_t *p, 
 	if (conn_full(stream->h2->conn))
 		return NGHTTP2_ERR_PAUSE;
 	int64_t ready = sub_avail(&stream->request->sub, n);
-	if (ready == 0) {
+	if (ready == 0) { /* it was spent, or read ahead, since it was said */
 		stream->deferred = true;
 		return NGHTTP2_ERR_DEFERRED;
 	}
@@ -294,18 +300,50 @@ static ssize_t on_read_stream(nghttp2_session *session, int32_t id, uint8_t *p, 
 		return 0;
 	}
 	*flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+	stream->drained = (size_t)ready < n;
+	if (stream->drained)
+		*flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
 	return (ssize_t)ready;
+}
+
+static void submit_data(struct h2_stream *stream)
+{
+	nghttp2_data_provider provider = {.source.ptr = stream, .read_callback = on_read_stream};
+	stream->pulled = nghttp2_submit_data(stream->h2->session, NGHTTP2_FLAG_END_STREAM, stream->id, &provider) == 0;
+	if (!stream->pulled)
+		conn_close(stream->h2->conn);
+}
+
+void h2_stream_sent(struct h2_stream *stream)
+{
+	if (!stream->drained)
+		return;
+	stream->pulled = stream->drained = false;
+	if (stream->request && sub_avail(&stream->request->sub, 1) != 0)
+		submit_data(stream);
+}
+
+/* From now on its last words have a deadline. */
+static void note_closing(struct h2_stream *stream)
+{
+	if (stream->request->sub.state != SUB_CLOSING)
+		return;
+	stream->since_ns = worker_now_ns(stream->h2->conn->worker);
+	list_remove(&stream->link);
+	list_append(&stream->h2->streams, &stream->link);
 }
 
 static void h2_stream_begin(struct request *request)
 {
 	struct h2_stream *stream = request->stream;
-	nghttp2_data_provider provider = {.source.ptr = stream, .read_callback = on_read_stream};
 	request->in_work = false;
 	request_streams(request);
 	stream->streaming = true;
 	stream->h2->n_streaming++;
-	submit(stream, 200, "application/vnd.amazon.eventstream", -1, &provider);
+	list_remove(&stream->link);
+	list_append(&stream->h2->live, &stream->link);
+	submit(stream, 200, "application/vnd.amazon.eventstream", -1, NULL, true);
+	submit_data(stream);
 	if (request->worker->stopping)
 		sub_finish(&request->sub);
 }
@@ -315,7 +353,10 @@ static void h2_ready(struct request *request)
 	struct h2_stream *stream = request->stream;
 	if (!stream->streaming)
 		return;
-	if (stream->deferred)
+	note_closing(stream);
+	if (!stream->pulled)
+		submit_data(stream);
+	else if (stream->deferred)
 		nghttp2_session_resume_data(stream->h2->session, stream->id);
 	stream->deferred = false;
 	conn_dirty(stream->h2->conn);
@@ -370,8 +411,7 @@ int h2_on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_
 	outq_copy(&conn->outq, head, 9);
 	h2_guard_sent(&stream->h2->guard, n);
 	if (stream->streaming) {
-		if (stream->request->sub.state == SUB_CLOSING)
-			stream->since_ns = worker_now_ns(conn->worker);
+		note_closing(stream);
 		sub_take(&stream->request->sub, n, outq_emit, &conn->outq);
 		return 0;
 	}

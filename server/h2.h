@@ -11,7 +11,8 @@
 struct h2 {
 	struct conn *conn;
 	nghttp2_session *session;
-	struct list streams;    /* struct h2_stream, oldest first */
+	struct list streams;    /* struct h2_stream, those that have a deadline: requests, oldest first, answers, subscriptions that end */
+	struct list live;       /* struct h2_stream, with a subscription that goes on: nobody looks at a hundred thousand each second */
 	unsigned n_streams;
 	unsigned n_streaming;   /* of them: with a subscription */
 	bool reset;             /* we have reset a stream: what is on its way to it is no error */
@@ -34,6 +35,8 @@ struct h2_stream {
 	uint16_t refused;        /* the status that the head has earned; else 0 */
 	bool receiving : 1;      /* the client has not ended its side */
 	bool streaming : 1;      /* a subscription's body is on its way */
+	bool pulled : 1;         /* nghttp2 asks for a subscription's bytes: it has a DATA frame to come */
+	bool drained : 1;        /* the one that it sends now takes all that there are, and is the last until there are more */
 	bool deferred : 1;       /* nghttp2 waits for resume_data */
 	bool parked : 1;         /* whole, and waits until earlier answers are taken */
 	struct request *request; /* until it is answered; its path is the whole target until the head is complete */
@@ -52,6 +55,7 @@ void h2_stream_head(struct h2_stream *stream);  /* the head is complete */
 void h2_stream_body(struct h2_stream *stream, const uint8_t *p, size_t n, bool last);
 void h2_stream_whole(struct h2_stream *stream); /* the client's side has ended: dispatched, or parked */
 void h2_unpark(struct h2 *h2);                  /* dispatches one that was parked, if it is its turn; not from nghttp2's callbacks */
+void h2_stream_sent(struct h2_stream *stream);  /* DATA of a subscription has left nghttp2 */
 void h2_stream_refuse(struct h2_stream *stream, int http_status);
 void h2_stream_give_back(struct h2_stream *stream); /* the window of what was kept, now that there is room */
 int h2_on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t n, nghttp2_data_source *source, void *h2);

@@ -150,6 +150,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
 		return 0;
 	struct h2_stream *stream = stream_of(session, frame->hd.stream_id);
+	if (stream && frame->hd.type == NGHTTP2_DATA)
+		h2_stream_sent(stream);
 	if (stream && stream->receiving && frame->hd.flags & NGHTTP2_FLAG_END_STREAM) /* answered early: the rest is not wanted */
 		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
 	return 0;
@@ -201,6 +203,7 @@ static void h2_begin(struct conn *conn)
 	uint64_t now_ns = worker_now_ns(conn->worker);
 	h2->conn = conn;
 	list_init(&h2->streams);
+	list_init(&h2->live);
 	h2_guard_init(&h2->guard, now_ns);
 	h2->ghosts = ghosts_new();
 	conn->session = h2;
@@ -229,10 +232,16 @@ static bool pull(struct h2 *h2)
 	return true;
 }
 
-static void free_streams(struct h2 *h2)
+static void free_streams(struct list *list)
 {
-	LIST_EACH (node, &h2->streams)
+	LIST_EACH (node, list)
 		h2_stream_free(container_of(node, struct h2_stream, link));
+}
+
+static void free_all_streams(struct h2 *h2)
+{
+	free_streams(&h2->streams);
+	free_streams(&h2->live);
 }
 
 /* GOAWAY, and the end: from here nghttp2 is not asked any more. The client may still be sending: linger, so that it reads why. */
@@ -247,7 +256,7 @@ static void fail(struct h2 *h2, int error)
 		code = NGHTTP2_ENHANCE_YOUR_CALM;
 	nghttp2_session_terminate_session(h2->session, code);
 	pull(h2);
-	free_streams(h2);
+	free_all_streams(h2);
 	if (code == NGHTTP2_ENHANCE_YOUR_CALM)
 		conn_cut(h2->conn, h2->guard.why ? h2->guard.why : nghttp2_strerror(error));
 	conn_finish(h2->conn, true);
@@ -338,7 +347,7 @@ static void h2_fill(struct conn *conn)
 static void h2_free(struct conn *conn)
 {
 	struct h2 *h2 = conn->session;
-	free_streams(h2);
+	free_all_streams(h2);
 	ghosts_leave(h2->ghosts);
 	nghttp2_session_del(h2->session);
 	free(h2);
@@ -361,14 +370,11 @@ static void sweep_body(struct h2_stream *stream, uint64_t now_ns)
 	conn_dirty(stream->h2->conn);
 }
 
-/* Nobody opens the window: for an answer, or for those that a parked request waits for, or for the last words of a subscription. A live one
- * may stand as long as it likes. */
+/* Nobody opens the window: for an answer, or for those that a parked request waits for, or for the last words of a subscription. */
 static void sweep_output(struct h2_stream *stream, uint64_t now_ns)
 {
 	if (stream->parked && stream->since_ns < stream->h2->moved_ns)
 		stream->since_ns = stream->h2->moved_ns;
-	if (stream->streaming && stream->request->sub.state != SUB_CLOSING)
-		stream->since_ns = now_ns;
 	uint64_t waited_ns = now_ns - stream->since_ns;
 	if (stream->streaming ? waited_ns <= CLOSING_NS : !conn_late(stream->h2->conn, waited_ns, STALL_NS))
 		return;
@@ -399,19 +405,22 @@ static void h2_stop(struct conn *conn)
 	struct h2 *h2 = conn->session;
 	nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(h2->session), NGHTTP2_NO_ERROR, NULL,
 			      0);
-	LIST_EACH (node, &h2->streams) {
-		struct h2_stream *stream = container_of(node, struct h2_stream, link);
-		if (stream->streaming)
-			sub_finish(&stream->request->sub);
-	}
+	LIST_EACH (node, &h2->live)
+		sub_finish(&container_of(node, struct h2_stream, link)->request->sub);
 	conn_dirty(conn);
+}
+
+static void cancel(struct h2 *h2, struct list *list)
+{
+	LIST_EACH (node, list)
+		nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, container_of(node, struct h2_stream, link)->id, NGHTTP2_CANCEL);
 }
 
 static void h2_abort(struct conn *conn)
 {
 	struct h2 *h2 = conn->session;
-	LIST_EACH (node, &h2->streams)
-		nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, container_of(node, struct h2_stream, link)->id, NGHTTP2_CANCEL);
+	cancel(h2, &h2->streams);
+	cancel(h2, &h2->live);
 	pull(h2);
 }
 

@@ -122,7 +122,7 @@ static void on_registered(struct change *change)
 
 void ops_consumer_register(struct request *request)
 {
-	const struct register_stream_consumer_input *input = request->input;
+	const struct register_stream_consumer_input *input = request->exchange->input;
 	const struct stream_info *stream = resolve_stream(request, (struct str){NULL, 0}, input->stream_arn);
 	if (stream == NULL || !rates_pass(request, stream->id, str_of(stream->name)))
 		return;
@@ -142,7 +142,7 @@ static void on_deregistered(struct change *change)
 void ops_consumer_deregister(struct request *request)
 {
 	const struct stream_info *stream;
-	const struct consumer_info *consumer = resolve_consumer(request, request->input, &stream);
+	const struct consumer_info *consumer = resolve_consumer(request, request->exchange->input, &stream);
 	if (consumer == NULL || !rates_pass(request, stream->id, str_of(stream->name)))
 		return;
 	change_send(request,
@@ -154,7 +154,7 @@ void ops_consumer_deregister(struct request *request)
 void ops_consumer_describe(struct request *request)
 {
 	const struct stream_info *stream;
-	const struct consumer_info *consumer = resolve_consumer(request, request->input, &stream);
+	const struct consumer_info *consumer = resolve_consumer(request, request->exchange->input, &stream);
 	if (consumer == NULL || !rates_pass(request, stream->id, str_of(stream->name)))
 		return;
 	struct str name = str_of(stream->name);
@@ -222,7 +222,7 @@ static bool list_token(struct request *request, const struct list_stream_consume
 
 void ops_consumer_list(struct request *request)
 {
-	const struct list_stream_consumers_input *input = request->input;
+	const struct list_stream_consumers_input *input = request->exchange->input;
 	const struct stream_info *stream = resolve_stream(request, (struct str){NULL, 0}, input->stream_arn);
 	if (stream == NULL || !rates_pass(request, stream->id, str_of(stream->name)))
 		return;

@@ -191,7 +191,7 @@ static bool ordering_check(struct request *request, const struct stream_info *st
 
 void ops_put_record(struct request *request)
 {
-	const struct put_record_input *input = request->input;
+	const struct put_record_input *input = request->exchange->input;
 	const struct stream_info *stream = resolve_writable(request, input->stream_name, input->stream_arn);
 	if (stream == NULL)
 		return;
@@ -308,7 +308,7 @@ static bool records_fit(struct request *request, const struct stream_info *strea
 
 void ops_put_records(struct request *request)
 {
-	const struct put_records_input *input = request->input;
+	const struct put_records_input *input = request->exchange->input;
 	const struct stream_info *stream = resolve_writable(request, input->stream_name, input->stream_arn);
 	if (stream == NULL)
 		return;

@@ -109,7 +109,7 @@ static const struct shard_info *shard_serving(const struct request *request, con
 
 void ops_read_iterator(struct request *request)
 {
-	const struct get_shard_iterator_input *input = request->input;
+	const struct get_shard_iterator_input *input = request->exchange->input;
 	struct str name;
 	uint32_t number;
 	struct position position;
@@ -326,7 +326,7 @@ static bool iterator_arn(struct request *request, const struct iterator *iterato
 
 void ops_read_records(struct request *request)
 {
-	const struct get_records_input *input = request->input;
+	const struct get_records_input *input = request->exchange->input;
 	struct worker *worker = request->worker;
 	struct records_call *call = arena_zalloc(&request->arena, sizeof(*call));
 	call->request = request;

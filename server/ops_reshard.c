@@ -152,7 +152,7 @@ static void on_changed(struct change *change)
 
 void ops_reshard_split(struct request *request)
 {
-	const struct split_shard_input *input = request->input;
+	const struct split_shard_input *input = request->exchange->input;
 	struct str name;
 	uint32_t shard;
 	if (!resolve_name(request, input->stream_name, input->stream_arn, &name) ||
@@ -169,7 +169,7 @@ void ops_reshard_split(struct request *request)
 
 void ops_reshard_merge(struct request *request)
 {
-	const struct merge_shards_input *input = request->input;
+	const struct merge_shards_input *input = request->exchange->input;
 	struct str name;
 	uint32_t shard, adjacent;
 	if (!resolve_name(request, input->stream_name, input->stream_arn, &name) ||
@@ -205,7 +205,7 @@ static void on_updated(struct change *change)
 
 void ops_reshard_update_count(struct request *request)
 {
-	const struct update_shard_count_input *input = request->input;
+	const struct update_shard_count_input *input = request->exchange->input;
 	struct str name;
 	if (!resolve_name(request, input->stream_name, input->stream_arn, &name))
 		return;

@@ -351,7 +351,7 @@ static void list_answer(struct request *request, const struct listing *listing)
 
 void ops_shards_list(struct request *request)
 {
-	const struct list_shards_input *input = request->input;
+	const struct list_shards_input *input = request->exchange->input;
 	int64_t now_ms = io_wall_ms(request->worker->server->io);
 	struct listing listing = {0};
 	bool good = str_present(input->next_token) ? list_continue(request, input, &listing) : list_start(request, input, &listing, now_ms);

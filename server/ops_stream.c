@@ -135,7 +135,7 @@ static bool create_mode(struct request *request, const struct create_stream_inpu
 
 void ops_stream_create(struct request *request)
 {
-	const struct create_stream_input *input = request->input;
+	const struct create_stream_input *input = request->exchange->input;
 	if (!rates_pass(request, 0, input->stream_name))
 		return;
 	struct change *change = change_new(request, CHANGE_CREATE_STREAM, input->stream_name);
@@ -161,7 +161,7 @@ void ops_stream_create(struct request *request)
 
 void ops_stream_delete(struct request *request)
 {
-	const struct delete_stream_input *input = request->input;
+	const struct delete_stream_input *input = request->exchange->input;
 	struct str name;
 	if (!resolve_name(request, input->stream_name, input->stream_arn, &name) || !rates_pass(request, 0, name))
 		return;
@@ -205,7 +205,7 @@ static void write_description(struct request *request, struct writer *w, const s
 /* Shards behind ExclusiveStartShardId, which need not exist: names compare as text. */
 static void write_shards(struct request *request, struct writer *w, const struct stream_info *stream)
 {
-	const struct describe_stream_input *input = request->input;
+	const struct describe_stream_input *input = request->exchange->input;
 	uint32_t limit = input->limit.has && input->limit.v < DESCRIBE_SHARDS_MAX ? (uint32_t)input->limit.v : DESCRIBE_SHARDS_MAX;
 	int64_t horizon_ms = ops_shards_horizon(stream, io_wall_ms(request->worker->server->io));
 	uint32_t written = 0;
@@ -229,7 +229,7 @@ static void write_shards(struct request *request, struct writer *w, const struct
 
 void ops_stream_describe(struct request *request)
 {
-	const struct describe_stream_input *input = request->input;
+	const struct describe_stream_input *input = request->exchange->input;
 	const struct stream_info *stream = resolve_stream(request, input->stream_name, input->stream_arn);
 	if (stream == NULL || !rates_pass(request, stream->id, str_of(stream->name)))
 		return;
@@ -248,7 +248,7 @@ void ops_stream_describe(struct request *request)
 
 void ops_stream_summary(struct request *request)
 {
-	const struct describe_stream_summary_input *input = request->input;
+	const struct describe_stream_summary_input *input = request->exchange->input;
 	const struct stream_info *stream = resolve_stream(request, input->stream_name, input->stream_arn);
 	if (stream == NULL || !rates_pass(request, stream->id, str_of(stream->name)))
 		return;
@@ -324,7 +324,7 @@ static void list_answer(struct request *request, const struct stream_info *strea
 /* Both ways of paging: by the last name, and by NextToken, which wins when both are given. */
 void ops_stream_list(struct request *request)
 {
-	const struct list_streams_input *input = request->input;
+	const struct list_streams_input *input = request->exchange->input;
 	const struct catalogue *catalogue = request->worker->catalogue;
 	struct str after = input->exclusive_start_stream_name;
 	struct page page;

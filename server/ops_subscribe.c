@@ -23,7 +23,7 @@ static struct request *request_of(struct subscription *sub) { return container_o
 
 static void fail_joined(struct request *request, enum status status)
 {
-	const struct subscribe_to_shard_input *input = request->input;
+	const struct subscribe_to_shard_input *input = request->exchange->input;
 	char shard[SHARD_NAME_LEN + 1];
 	struct arn arn;
 	bool good = resolve_arn(input->consumer_arn, &arn); /* it was resolved before */
@@ -92,7 +92,7 @@ static const struct shard_info *shard_check(struct request *request, const struc
 
 void ops_subscribe_to_shard(struct request *request)
 {
-	const struct subscribe_to_shard_input *input = request->input;
+	const struct subscribe_to_shard_input *input = request->exchange->input;
 	const struct stream_consumer_input by_arn = {.consumer_arn = input->consumer_arn};
 	const struct stream_info *stream;
 	struct position position;

@@ -124,7 +124,7 @@ bool rates_take(struct rates *rates, int operation, uint64_t stream, uint64_t no
 bool rates_pass(struct request *request, uint64_t stream, struct str name)
 {
 	const struct server *server = request->worker->server;
-	if (rates_take(server->rates, request->operation->number, stream, worker_now_ns(request->worker)))
+	if (rates_take(server->rates, request->exchange->operation->number, stream, worker_now_ns(request->worker)))
 		return true;
 	if (str_present(name))
 		request_fail(request, STATUS_LIMIT_EXCEEDED, "Rate exceeded for stream " STR_FMT " under account %s.", STR_ARG(name),

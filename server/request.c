@@ -62,35 +62,26 @@ static void uuid4(char out[REQUEST_ID])
 
 /* ---- Life ---- */
 
+_Static_assert(sizeof(struct request) <= 384, "what a waiting subscription costs; the allocator's classes here are 320, 384 and 448 bytes");
+
 struct request *request_new(struct worker *worker, const struct transport_ops *transport, void *stream)
 {
 	struct request *request = xcalloc(1, sizeof(*request));
 	request->worker = worker;
 	request->transport = transport;
 	request->stream = stream;
-	request->started_ns = worker_now_ns(worker);
-	list_init(&request->link);
-	request->id = arena_alloc(&request->arena, REQUEST_ID);
-	request->extra = arena_alloc(&request->arena, REQUEST_EXTRA_MAX * sizeof(*request->extra));
-	uuid4(request->id);
+	request->exchange = arena_zalloc(&request->arena, sizeof(*request->exchange));
+	request->exchange->started_ns = worker_now_ns(worker);
+	uuid4(request->exchange->id);
 	worker->requests++;
 	return request;
-}
-
-static void drop_body(struct request *request)
-{
-	metric_add(METRIC_body_bytes, -(int64_t)request->body_cap);
-	request->worker->body_bytes -= request->body_cap;
-	free(request->body);
-	request->body = NULL;
-	request->body_len = request->body_cap = 0;
 }
 
 struct ghosts *ghosts_new(void) { return xcalloc(1, sizeof(struct ghosts)); }
 
 void ghosts_add(struct ghosts *ghosts, struct request *request)
 {
-	request->ghosts = ghosts;
+	request->exchange->ghosts = ghosts;
 	ghosts->n++;
 }
 
@@ -106,19 +97,30 @@ void ghosts_leave(struct ghosts *ghosts)
 	drop_ghosts(ghosts);
 }
 
+static void drop_exchange(struct request *request)
+{
+	const struct exchange *exchange = request->exchange;
+	if (!exchange)
+		return;
+	metric_add(METRIC_body_bytes, -(int64_t)exchange->body_cap);
+	request->worker->body_bytes -= exchange->body_cap;
+	free(exchange->body);
+	if (exchange->ghosts) {
+		exchange->ghosts->n--;
+		drop_ghosts(exchange->ghosts);
+	}
+	request->exchange = NULL;
+	arena_free(&request->arena);
+}
+
 static void release(struct request *request)
 {
 	if (request->fault)
 		fault_drop(request);
-	drop_body(request);
-	arena_free(&request->arena);
+	drop_exchange(request);
 	request->worker->requests--;
 	if (request->streams)
 		request->worker->streaming--;
-	if (request->ghosts) {
-		request->ghosts->n--;
-		drop_ghosts(request->ghosts);
-	}
 	free(request);
 }
 
@@ -128,16 +130,7 @@ void request_streams(struct request *request)
 	request->worker->streaming++;
 }
 
-void request_shrink(struct request *request)
-{
-	drop_body(request);
-	arena_free(&request->arena);
-	request->method = request->path = request->query = request->host = (struct str){0};
-	request->headers = request->extra = NULL;
-	request->id = NULL;
-	request->input = NULL;
-	request->n_headers = request->n_extra = 0;
-}
+void request_shrink(struct request *request) { drop_exchange(request); }
 
 bool request_crowded(const struct worker *worker) { return worker->requests - worker->streaming > REQUESTS_MAX; }
 
@@ -151,15 +144,18 @@ void request_free(struct request *request)
 	if (request->subscribed)
 		sub_stop(&request->sub);
 	request->subscribed = false;
-	list_append(&request->worker->ended, &request->link);
+	request->next_ended = request->worker->ended;
+	request->worker->ended = request;
 }
 
 /* End of turn: the requests whose subscriptions were stopped in it. */
 void request_bury(struct worker *worker)
 {
-	struct list *node;
-	while ((node = list_pop(&worker->ended)))
-		release(container_of(node, struct request, link));
+	struct request *request;
+	while ((request = worker->ended)) {
+		worker->ended = request->next_ended;
+		release(request);
+	}
 }
 
 void request_detach(struct request *request)
@@ -180,34 +176,34 @@ void request_dispatch(struct request *request)
 
 bool request_add_header(struct request *request, struct str name, struct str value)
 {
-	request->head_bytes += (uint32_t)(name.n + value.n + 32);
-	if (request->n_headers == REQUEST_HEADERS_MAX || request->head_bytes > REQUEST_HEAD_BYTES_MAX)
+	request->exchange->head_bytes += (uint32_t)(name.n + value.n + 32);
+	if (request->exchange->n_headers == REQUEST_HEADERS_MAX || request->exchange->head_bytes > REQUEST_HEAD_BYTES_MAX)
 		return false;
 	char *lower = arena_alloc(&request->arena, name.n + 1);
 	for (size_t i = 0; i < name.n; i++)
 		lower[i] = (char)(name.p[i] >= 'A' && name.p[i] <= 'Z' ? name.p[i] | 0x20 : name.p[i]);
 	lower[name.n] = 0;
 	/* An SDK sends about ten. */
-	if (request->n_headers == 0 || request->n_headers == HEADERS_FIRST) {
-		size_t room = request->n_headers ? REQUEST_HEADERS_MAX : HEADERS_FIRST;
+	if (request->exchange->n_headers == 0 || request->exchange->n_headers == HEADERS_FIRST) {
+		size_t room = request->exchange->n_headers ? REQUEST_HEADERS_MAX : HEADERS_FIRST;
 		struct header *headers = arena_alloc(&request->arena, room * sizeof(*headers));
-		if (request->n_headers)
-			memcpy(headers, request->headers, request->n_headers * sizeof(*headers));
-		request->headers = headers;
+		if (request->exchange->n_headers)
+			memcpy(headers, request->exchange->headers, request->exchange->n_headers * sizeof(*headers));
+		request->exchange->headers = headers;
 	}
 	struct header header = {{lower, name.n}, arena_str(&request->arena, value)};
-	request->headers[request->n_headers++] = header;
-	if (!str_present(request->host) && str_equal(header.name, STR("host")))
-		request->host = header.value;
+	request->exchange->headers[request->exchange->n_headers++] = header;
+	if (!str_present(request->exchange->host) && str_equal(header.name, STR("host")))
+		request->exchange->host = header.value;
 	return true;
 }
 
 struct str request_header(const struct request *request, const char *name)
 {
 	struct str wanted = str_of(name);
-	for (uint32_t i = 0; i < request->n_headers; i++)
-		if (str_equal(request->headers[i].name, wanted))
-			return request->headers[i].value;
+	for (uint32_t i = 0; i < request->exchange->n_headers; i++)
+		if (str_equal(request->exchange->headers[i].name, wanted))
+			return request->exchange->headers[i].value;
 	return (struct str){0};
 }
 
@@ -220,7 +216,7 @@ static struct str strip_origin(struct request *request, struct str target)
 	const char *end = target.p + target.n, *host = mark + 3, *path = host;
 	while (path < end && *path != '/' && *path != '?')
 		path++;
-	request->host = arena_str(&request->arena, (struct str){host, (size_t)(path - host)});
+	request->exchange->host = arena_str(&request->arena, (struct str){host, (size_t)(path - host)});
 	if (path == end)
 		return STR("/");
 	if (*path == '/')
@@ -230,13 +226,13 @@ static struct str strip_origin(struct request *request, struct str target)
 
 void request_set_target(struct request *request, struct str method, struct str target)
 {
-	request->method = arena_str(&request->arena, method);
-	request->head_bytes += (uint32_t)(method.n + target.n);
+	request->exchange->method = arena_str(&request->arena, method);
+	request->exchange->head_bytes += (uint32_t)(method.n + target.n);
 	target = strip_origin(request, target);
 	const char *mark = target.n ? memchr(target.p, '?', target.n) : NULL;
 	size_t n = mark ? (size_t)(mark - target.p) : target.n;
-	request->path = arena_str(&request->arena, (struct str){target.p, n});
-	request->query = mark ? arena_str(&request->arena, (struct str){mark + 1, target.n - n - 1}) : STR("");
+	request->exchange->path = arena_str(&request->arena, (struct str){target.p, n});
+	request->exchange->query = mark ? arena_str(&request->arena, (struct str){mark + 1, target.n - n - 1}) : STR("");
 }
 
 bool request_room(void) { return metric_get(METRIC_body_bytes) < BODIES_MAX; }
@@ -244,32 +240,32 @@ bool request_room(void) { return metric_get(METRIC_body_bytes) < BODIES_MAX; }
 /* Doubles, so that a declared length is never trusted with more than what came; but a small declared one is allocated at once. */
 static bool grow_body(struct request *request, size_t need, uint64_t expected)
 {
-	size_t cap = request->body_cap ? request->body_cap * 2 : BODY_FIRST;
-	if (request->body_cap == 0 && expected && expected <= 16 * BODY_FIRST)
+	size_t cap = request->exchange->body_cap ? request->exchange->body_cap * 2 : BODY_FIRST;
+	if (request->exchange->body_cap == 0 && expected && expected <= 16 * BODY_FIRST)
 		cap = (size_t)expected;
 	while (cap < need)
 		cap *= 2;
 	if (expected >= need && cap > expected)
 		cap = (size_t)expected;
-	uint8_t *body = realloc(request->body, cap);
+	uint8_t *body = realloc(request->exchange->body, cap);
 	if (!body)
 		return false;
-	metric_add(METRIC_body_bytes, (int64_t)(cap - request->body_cap));
-	request->worker->body_bytes += cap - request->body_cap;
-	request->body = body;
-	request->body_cap = cap;
+	metric_add(METRIC_body_bytes, (int64_t)(cap - request->exchange->body_cap));
+	request->worker->body_bytes += cap - request->exchange->body_cap;
+	request->exchange->body = body;
+	request->exchange->body_cap = cap;
 	return true;
 }
 
 int request_add_body(struct request *request, const void *p, size_t n, uint64_t expected)
 {
-	size_t need = request->body_len + n;
+	size_t need = request->exchange->body_len + n;
 	if (need > BODY_MAX || expected > BODY_MAX)
 		return 413;
-	if (need > request->body_cap && (metric_get(METRIC_body_bytes) > BODIES_HARD || !grow_body(request, need, expected)))
+	if (need > request->exchange->body_cap && (metric_get(METRIC_body_bytes) > BODIES_HARD || !grow_body(request, need, expected)))
 		return 503;
-	memcpy(request->body + request->body_len, p, n);
-	request->body_len = need;
+	memcpy(request->exchange->body + request->exchange->body_len, p, n);
+	request->exchange->body_len = need;
 	return 0;
 }
 
@@ -314,7 +310,7 @@ void request_answer_head(struct request *request, int http_status, const char *c
 	if (http_status >= 400)
 		metric_add(METRIC_request_errors, 1);
 	if (!request->plain)
-		add_field(out, STR("x-amzn-RequestId"), (struct str){request->id, strlen(request->id)});
+		add_field(out, STR("x-amzn-RequestId"), (struct str){request->exchange->id, strlen(request->exchange->id)});
 	if (!request->plain && !request->bare)
 		add_field(out, STR("x-amz-id-2"), random_id2(out->id2));
 	if (content_type)
@@ -324,8 +320,8 @@ void request_answer_head(struct request *request, int http_status, const char *c
 		add_field(out, STR("Content-Length"), str_of(out->length));
 	}
 	add_field(out, STR("Date"), http_date(request->worker, out->date));
-	for (uint32_t i = 0; i < request->n_extra; i++)
-		add_field(out, request->extra[i].name, request->extra[i].value);
+	for (uint32_t i = 0; i < request->exchange->n_extra; i++)
+		add_field(out, request->exchange->extra[i].name, request->exchange->extra[i].value);
 }
 
 void request_answer(struct request *request, int http_status, const char *content_type, struct buf *body)
@@ -356,8 +352,9 @@ void request_ok(struct request *request, struct buf *body)
 
 static void add_error_type(struct request *request, enum status status)
 {
-	if (request->n_extra < REQUEST_EXTRA_MAX)
-		request->extra[request->n_extra++] = (struct header){STR("x-amzn-ErrorType"), str_of(status_type(status))};
+	if (request->exchange->n_extra < REQUEST_EXTRA_MAX)
+		request->exchange->extra[request->exchange->n_extra++] =
+			(struct header){STR("x-amzn-ErrorType"), str_of(status_type(status))};
 }
 
 /* text p NULL: no message. AWS writes `Message` for errors of type conversion, `message` for all others. */

@@ -40,7 +40,7 @@ struct header {
 /* What the transport does for a request. */
 struct transport_ops {
 	/* Sends a whole answer and ends the exchange. Headers beyond those of section 1.3 (x-amzn-RequestId, x-amz-id-2, Date, Content-Length are
-	 * the transport's to add, by request->plain) are in request->extra. Takes body's bytes. */
+	 * the transport's to add, by request->plain) are in its exchange. Takes body's bytes. */
 	void (*reply)(struct request *request, int http_status, const char *content_type, struct buf *body);
 	/* Begins a subscription's body: 200, application/vnd.amazon.eventstream; from now on the transport pulls request->sub until SUB_END. */
 	void (*stream)(struct request *request);
@@ -57,42 +57,49 @@ struct transport_ops {
 	bool (*local)(struct request *request);
 };
 
-struct request {
-	struct worker *worker;
-	const struct transport_ops *transport; /* NULL: detached, the client is gone */
-	void *stream;                  /* transport's: its h1 connection or h2 stream */
-	struct list link;              /* on its worker's list of ended requests, which are freed at the end of the turn */
-	bool in_work;                  /* dispatch has it: from request_dispatch until it is answered */
-	bool streams;                  /* its answer is a subscription that has begun */
-	struct ghosts *ghosts;         /* it is one of these, or NULL */
-	struct arena arena;            /* dies with the request; when a subscription begins, it and all that lies in it is gone already */
+/* What is wanted of a request until it is answered, or until its subscription begins: in its arena, so gone from then on. */
+struct exchange {
 	uint64_t started_ns;           /* head complete, monotonic */
+	struct ghosts *ghosts;         /* it is one of these, or NULL */
 
 	/* the head; strings in the arena */
 	struct str method, path, query;
 	struct str host;               /* Host, or :authority */
 	struct header *headers;        /* in the arena: room for 16, then for REQUEST_HEADERS_MAX */
 	uint32_t n_headers;
-	uint8_t *body;                 /* owned; counted in body_bytes */
-	size_t body_len, body_cap;
 	uint32_t head_bytes;           /* names + values + 32 each */
 
-	/* dispatch */
-	enum encoding encoding;
-	const struct operation *operation;
-	void *input;                   /* operation->size bytes in the arena */
-	char *id;                      /* x-amzn-RequestId; in the arena */
-	struct header *extra;          /* room for REQUEST_EXTRA_MAX, in the arena: answer headers beyond the usual (CORS, x-amzn-ErrorType) */
+	uint8_t *body;                 /* owned; counted in body_bytes */
+	size_t body_len, body_cap;
+
+	/* the answer's head */
+	char id[REQUEST_ID];           /* x-amzn-RequestId */
 	uint32_t n_extra;
-	bool plain;                    /* answer without x-amzn-RequestId and x-amz-id-2 (admin pages, 413) */
-	bool bare;                     /* answer with x-amzn-RequestId, without x-amz-id-2 (CORS preflight) */
+	struct header extra[REQUEST_EXTRA_MAX]; /* beyond the usual (CORS, x-amzn-ErrorType) */
 
-	/* faults that it is to meet (fault.h); NULL unless some are asked for */
-	struct fault_plan *fault;
+	/* dispatch */
+	const struct operation *operation;
+	void *input;                   /* made of the body: operation->size bytes in the arena */
+};
 
-	/* a SubscribeToShard that was begun */
-	struct subscription sub;
-	bool subscribed;               /* sub_start was called, sub_stop was not */
+/* A hundred thousand may wait for records, so this is what they cost, beside nghttp2's stream and ours. */
+struct request {
+	struct worker *worker;
+	const struct transport_ops *transport; /* NULL: detached, the client is gone */
+	union {
+		void *stream;          /* transport's, while there is one: its h1 connection or h2 stream */
+		struct request *next_ended; /* on its worker's list of those that are freed at the end of the turn */
+	};
+	struct arena arena;            /* dies with the request; when a subscription begins, all that lies in it is gone already */
+	struct exchange *exchange;     /* in the arena; NULL once a subscription has begun */
+	struct fault_plan *fault;      /* faults that it is to meet (fault.h); NULL unless some are asked for */
+	enum encoding encoding;
+	bool in_work : 1;              /* dispatch has it: from request_dispatch until it is answered */
+	bool streams : 1;              /* its answer is a subscription that has begun */
+	bool plain : 1;                /* answer without x-amzn-RequestId and x-amz-id-2 (admin pages, 413) */
+	bool bare : 1;                 /* answer with x-amzn-RequestId, without x-amz-id-2 (CORS preflight) */
+	bool subscribed : 1;           /* sub_start was called, sub_stop was not */
+	struct subscription sub;       /* a SubscribeToShard that was begun */
 };
 
 struct request *request_new(struct worker *worker, const struct transport_ops *transport, void *stream);

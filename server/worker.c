@@ -261,7 +261,6 @@ int worker_init(struct worker *worker, struct server *server, unsigned number)
 	list_init(&worker->conns);
 	fault_begin(worker);
 	list_init(&worker->dirty);
-	list_init(&worker->ended);
 	outbox_init(&worker->outbox);
 	int rc = mailbox_init(&worker->box, true);
 	if (rc < 0)

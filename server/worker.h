@@ -61,7 +61,7 @@ struct worker {
 	unsigned n_waiting;
 	uint64_t quantum_end_ns;      /* until when the present connection may take further requests */
 	size_t sweep_left;            /* connections that this round of deadlines has still to look at */
-	struct list ended;            /* struct request, freed at the end of this turn */
+	struct request *ended;        /* freed at the end of this turn */
 	uint8_t *staging;             /* WORKER_STAGING bytes: TLS gather, and reads */
 	struct buf sealed_spare;      /* for the next connection that seals TLS records (conn_tls.c) */
 	size_t requests;              /* that live, also the detached ones */

@@ -53,13 +53,13 @@ void buf_vprintf(struct buf *buf, const char *format, va_list args);
 /* Chunked bump allocator; everything goes at once. Alignment 16. Zero is its empty state. */
 struct arena {
 	struct arena_chunk *chunks;
-	size_t used; /* bytes handed out, for accounting */
 };
 
 void *arena_alloc(struct arena *arena, size_t n); /* uninitialised; never NULL */
 void *arena_zalloc(struct arena *arena, size_t n);
 struct str arena_str(struct arena *arena, struct str s); /* a copy, NUL-terminated behind n */
 struct str arena_printf(struct arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
+size_t arena_used(const struct arena *arena); /* bytes handed out */
 void arena_free(struct arena *arena);
 
 #define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))

@@ -66,7 +66,7 @@ struct sub_ops {
 	bool (*on_probe)(struct subscription *sub);
 };
 
-/* Embedded in the owner's stream. About 350 bytes, and no queue. What waking, pulling and resting touch comes first: with a thousand to be
+/* Embedded in the owner's stream. 328 bytes, and no queue. What waking, pulling and resting touch comes first: with a thousand to be
  * woken by one record each cache line of it is fetched a thousand times. */
 struct subscription {
 	/* the owner may read */
@@ -95,11 +95,13 @@ struct subscription {
 	struct list hold_link;       /* the hub's holders, least recently fed first; on it while held > 0 */
 	struct read *read;           /* in flight, or what it brought is not yet pulled; shared with whoever stands at the same place */
 	struct list read_link;       /* the read's users; on it while there is one */
-	struct message *last_words;  /* exception or end-of-shard event to send before the end */
-	struct store_join *join;     /* in flight; heap, outlives us if we are stopped */
-	struct list life_link;       /* deadline order */
+	union {
+		struct store_join *join;    /* JOINING: in flight; heap, outlives us if we are stopped */
+		struct message *last_words; /* CLOSING: exception or end-of-shard event to send before the end; else NULL */
+	};
+	struct list life_link;       /* deadline order, which is that of their beginning */
 	struct subscription *next_in_bucket; /* look-up by id */
-	uint64_t started_ns, deadline_ns, wake_ns;
+	uint64_t started_ns, wake_ns; /* the call, then the answer to it; BUDGET: when to look again */
 	char *names;                 /* "STREAM" NUL "CONSUMER" NUL as they were at the start, for last words */
 	int64_t behind_ms;           /* what the private trailer says */
 

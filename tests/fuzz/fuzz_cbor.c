@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	struct value *v;
 	enum status status = value_decode(ENCODING_CBOR, data, n, &arena, &v);
 	assert(status == STATUS_OK || status == STATUS_SERIALIZATION);
-	assert(arena.used <= 128 * n + 4096);
+	assert(arena_used(&arena) <= 128 * n + 4096);
 	if (status == STATUS_OK) {
 		assert(tree_check(v, 0) <= n);
 		tree_again_cbor(v, true, &arena, &definite);

@@ -165,24 +165,25 @@ static unsigned n_held, n_dispatched;
 
 static void echo(struct request *request)
 {
+	const struct exchange *exchange = request->exchange;
 	struct buf body = {0};
-	buf_printf(&body, STR_FMT " " STR_FMT "|" STR_FMT "|" STR_FMT "|", STR_ARG(request->method), STR_ARG(request->path), STR_ARG(request->query),
-		   STR_ARG(request->host));
-	buf_put(&body, request->body, request->body_len);
+	buf_printf(&body, STR_FMT " " STR_FMT "|" STR_FMT "|" STR_FMT "|", STR_ARG(exchange->method), STR_ARG(exchange->path),
+		   STR_ARG(exchange->query), STR_ARG(exchange->host));
+	buf_put(&body, exchange->body, exchange->body_len);
 	request_answer(request, 200, "text/plain", &body);
 }
 
 void dispatch_request(struct request *request)
 {
 	n_dispatched++;
-	if (str_equal(request->path, STR("/hold"))) {
+	if (str_equal(request->exchange->path, STR("/hold"))) {
 		assert(n_held < FAKE_HELD);
 		held[n_held++] = request;
-	} else if (str_equal(request->path, STR("/sub"))) {
+	} else if (str_equal(request->exchange->path, STR("/sub"))) {
 		begin_sub(request);
-	} else if (str_equal(request->path, STR("/big"))) {
+	} else if (str_equal(request->exchange->path, STR("/big"))) {
 		struct buf body = {0};
-		size_t n = strtoul(request->query.p, NULL, 10) % (10u << 20);
+		size_t n = strtoul(request->exchange->query.p, NULL, 10) % (10u << 20);
 		uint8_t *p = buf_reserve(&body, n);
 		for (size_t i = 0; i < n; i++)
 			p[i] = fake_byte(0, i);

@@ -134,10 +134,10 @@ static void on_reply(struct request *request, int http_status, const char *conte
 	*body = (struct buf){0};
 	buf_put_char(&answer.body, '\0');
 	answer.body.n--;
-	memcpy(answer.extra, request->extra, sizeof(answer.extra));
-	for (uint32_t i = 0; i < request->n_extra; i++)
-		snprintf(answer.values[i], sizeof(answer.values[i]), STR_FMT, STR_ARG(request->extra[i].value));
-	answer.n_extra = request->n_extra;
+	memcpy(answer.extra, request->exchange->extra, sizeof(answer.extra));
+	for (uint32_t i = 0; i < request->exchange->n_extra; i++)
+		snprintf(answer.values[i], sizeof(answer.values[i]), STR_FMT, STR_ARG(request->exchange->extra[i].value));
+	answer.n_extra = request->exchange->n_extra;
 	answer.plain = request->plain;
 	answer.bare = request->bare;
 	request_free(request);
@@ -258,7 +258,6 @@ static inline void fake_setup(void)
 	fake_worker.catalogue = &fake_catalogue;
 	fake_worker.md5 = EVP_MD_fetch(NULL, "MD5", NULL);
 	fake_worker.md5_ctx = EVP_MD_CTX_new();
-	list_init(&fake_worker.ended);
 	outbox_init(&fake_worker.outbox);
 	fake_catalogue_fill();
 }

@@ -86,7 +86,6 @@ Test(bytes, arena)
 		for (size_t k = 0; k < n; k++)
 			cr_assert_eq(((unsigned char *)blocks[i])[k], i & 0xff, "block %zu is overwritten", i);
 	}
-	cr_assert_gt(arena.used, 500 * 500 / 2);
 	struct str copy = arena_str(&arena, STR("shardId"));
 	cr_assert_str_eq(copy.p, "shardId");
 	struct str text = arena_printf(&arena, "%s-%05d", "a", 7);
@@ -101,5 +100,4 @@ Test(bytes, arena)
 		cr_assert_eq(zero[i], 0);
 	arena_free(&arena);
 	cr_assert_null(arena.chunks);
-	cr_assert_eq(arena.used, 0);
 }

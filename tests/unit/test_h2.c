@@ -394,6 +394,26 @@ Test(h2, hub_timer_fires)
 	cr_assert_eq(n_ticks, 1u);
 }
 
+Test(h2, a_subscription_that_waits_has_no_frame_to_come)
+{
+	client_open(&c, true);
+	unsigned s = client_ask(&c, "/sub", "{}", 2);
+	client_pump(&c);
+	const struct h2_stream *stream = request_of(fake_subs[0].sub)->stream;
+	for (size_t total = 0, n = 100; n < 10000; n *= 10) {
+		fake_push(0, n);
+		cr_assert(stream->pulled);
+		client_pump(&c);
+		total += n;
+		cr_assert_eq(c.streams[s].body.n, total);
+		cr_assert_not(stream->pulled);
+	}
+	fake_end(0);
+	client_pump(&c);
+	cr_assert(c.streams[s].closed);
+	client_close(&c);
+}
+
 Test(h2, last_words_that_nobody_takes_are_reset_after_5_s)
 {
 	client_open(&c, true);
@@ -403,6 +423,7 @@ Test(h2, last_words_that_nobody_takes_are_reset_after_5_s)
 	client_pump(&c);
 	pass(100 * SECOND_NS);
 	fake_subs[0].sub->state = SUB_CLOSING;
+	on_ready(fake_subs[0].sub);
 	pass(4 * SECOND_NS);
 	client_pump(&c);
 	cr_assert_not(c.streams[s].closed);

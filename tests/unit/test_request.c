@@ -66,7 +66,7 @@ Test(request, headers_are_lowered_found_and_bounded)
 	cr_assert(request_add_header(request, STR("x-amz-target"), STR("second")));
 	struct str value = request_header(request, "x-amz-target");
 	cr_assert(str_equal(value, STR("A.b")) && value.p[value.n] == 0);
-	cr_assert(str_equal(request->host, STR("h:1")));
+	cr_assert(str_equal(request->exchange->host, STR("h:1")));
 	cr_assert_not(str_present(request_header(request, "x")));
 	for (unsigned i = 3; i < REQUEST_HEADERS_MAX; i++)
 		cr_assert(request_add_header(request, STR("a"), STR("")));
@@ -96,9 +96,9 @@ Test(request, targets)
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct request *request = make(rows[i][0]);
-		cr_assert(str_equal(request->path, str_of(rows[i][1])), "path of %s", rows[i][0]);
-		cr_assert(str_equal(request->query, str_of(rows[i][2])), "query of %s", rows[i][0]);
-		cr_assert(str_equal(request->host, str_of(rows[i][3])), "host of %s", rows[i][0]);
+		cr_assert(str_equal(request->exchange->path, str_of(rows[i][1])), "path of %s", rows[i][0]);
+		cr_assert(str_equal(request->exchange->query, str_of(rows[i][2])), "query of %s", rows[i][0]);
+		cr_assert(str_equal(request->exchange->host, str_of(rows[i][3])), "host of %s", rows[i][0]);
 		request_free(request);
 	}
 }
@@ -120,13 +120,13 @@ Test(request, bodies_grow_and_are_counted_and_capped)
 		cr_assert_eq(request_add_body(request, piece, sizeof(piece), 0), 0);
 		n += sizeof(piece);
 	}
-	cr_assert_eq(request->body_len, n);
+	cr_assert_eq(request->exchange->body_len, n);
 	for (size_t i = 0; i < n; i++)
-		if (request->body[i] != piece[i % sizeof(piece)])
+		if (request->exchange->body[i] != piece[i % sizeof(piece)])
 			cr_assert_fail("byte %zu", i);
 	cr_assert_eq(request_add_body(request, piece, sizeof(piece), 0), 413);
-	cr_assert_eq(metric_get(METRIC_body_bytes), (int64_t)request->body_cap);
-	cr_assert_eq(worker.body_bytes, request->body_cap);
+	cr_assert_eq(metric_get(METRIC_body_bytes), (int64_t)request->exchange->body_cap);
+	cr_assert_eq(worker.body_bytes, request->exchange->body_cap);
 
 	metric_add(METRIC_body_bytes, BODIES_MAX);
 	cr_assert_not(request_room());
@@ -145,7 +145,7 @@ Test(request, answers_have_amazons_headers)
 	struct buf body = {0};
 	struct request *request = make("/");
 	char id[37];
-	memcpy(id, request->id, sizeof(id));
+	memcpy(id, request->exchange->id, sizeof(id));
 	cr_assert_eq(strlen(id), 36u);
 	for (int i = 0; i < 36; i++)
 		cr_assert(i == 8 || i == 13 || i == 18 || i == 23 ? id[i] == '-'
