@@ -34,7 +34,7 @@ static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 #define LINGER_NS (2 * SECOND_NS)
 #define LINGER_CUT (256u << 10) /* bytes that are dropped so that one who was cut may read why */
 #define CUT_SAID_NS SECOND_NS   /* one line a second and worker tells of an attack as well as a thousand */
-#define IOV_MAX_OURS 64
+#define IOV_MAX_OURS 256
 #define NOTSENT_LOWAT (128 << 10) /* what waits, waits here, where it is a reference and a PING answer can pass */
 #define READS_PER_EVENT 4         /* of WORKER_STAGING bytes; then it is the others' turn */
 #define HANDSHAKES_PER_TURN 1     /* steps beside those of connections that waited; one costs 0.2 to 0.5 ms */
