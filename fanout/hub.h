@@ -54,6 +54,7 @@ struct hub {
 	unsigned n_allowances;
 
 	uint64_t taken_ns; /* see hub_taken_ns */
+	uint64_t pulled_ns; /* when sub_avail last looked at the clock: sub_take follows at once, and looks at this */
 
 	/* counted here and added to the metrics once per turn: an event must not cost shared cache lines */
 	struct {

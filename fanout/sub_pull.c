@@ -219,7 +219,7 @@ int64_t sub_avail(struct subscription *sub, size_t max)
 	assert(max > 0 && max <= INT64_MAX);
 	if (sub->state != SUB_READY && sub->state != SUB_CLOSING)
 		return sub->state == SUB_CLOSED ? SUB_END : 0;
-	uint64_t now = io_mono_ns(sub->hub->config.io);
+	uint64_t now = sub->hub->pulled_ns = io_mono_ns(sub->hub->config.io);
 	if (!sub->message && !load(sub, now))
 		return sub->state == SUB_CLOSING && !sub->read ? SUB_END : 0;
 	size_t total = message_len(sub->message) - sub->offset;
@@ -291,7 +291,7 @@ static size_t slice(struct subscription *sub, size_t n, sub_emit emit, void *arg
 
 void sub_take(struct subscription *sub, size_t n, sub_emit emit, void *arg)
 {
-	uint64_t now = io_mono_ns(sub->hub->config.io);
+	uint64_t now = sub->hub->pulled_ns;
 	while (n > 0) {
 		if (!sub->message) {
 			struct place place = place_of(sub);
