@@ -1,10 +1,10 @@
-/* batch.c: the memory of batches and of encoded events, and the walk over record frames.
+/* batch.c: the memory of batches and of encoded events, their parts, and the walk over record frames.
  *
  * Life: made by one owner, filled, then shared; references are counted with release on the way down and acquire before the free, so that
  * whoever drops the last one sees all that the others wrote. Every live byte is in a gauge: the tests compare them with the bounds.
  *
- * - batch_append: grows the frames by half again and writes head, key, data; keeps the checksum up piece by piece: a pass over the whole
- *   batch later would fetch it all from memory again (5 % of a put's CPU).
+ * - batch_append: grows the frames by half again and writes head, key, data; keeps the part's checksum up piece by piece: a pass over the
+ *   whole batch later would fetch it all from memory again (5 % of a put's CPU). A part that is full is closed first.
  * - batch_next: reads one frame back; stops without moving when what is left cannot be one.
  *
  * Failure: data-sized memory may be refused: NULL or STATUS_NO_MEMORY, and the batch stays as it was. */
@@ -83,6 +83,7 @@ void batch_unref(struct batch *batch)
 	for (uint32_t i = 0; i < batch->n_messages; i++)
 		message_unref(batch->messages[i]);
 	free(batch->messages);
+	free(batch->parts);
 	metric_add(METRIC_batches_live, -1);
 	metric_add(METRIC_batch_bytes_live, -(int64_t)(sizeof(*batch) + batch->frames_cap));
 	free(batch->frames);
@@ -128,9 +129,31 @@ static void put_u32(uint8_t *p, uint32_t n)
 
 static uint32_t get_u32(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24; }
 
-uint32_t batch_crc(const struct batch *batch)
+static struct batch_part last_part(const struct batch *batch)
 {
-	return crc32c(batch->crc, batch->frames + batch->summed, batch->frames_len - batch->summed);
+	struct batch_part part = batch->part;
+	part.len = batch->frames_len - part.at;
+	part.count = batch->count - part.nth;
+	part.crc = crc32c(part.crc, batch->frames + batch->summed, batch->frames_len - batch->summed);
+	return part;
+}
+
+struct batch_part batch_part(const struct batch *batch, uint32_t i) { return i < batch->n_parts ? batch->parts[i] : last_part(batch); }
+
+/* Nearly every batch is one part: no memory before the second, then twice as much each time. */
+static enum status close_part(struct batch *batch)
+{
+	uint32_t n = batch->n_parts;
+	if ((n & (n - 1)) == 0) {
+		struct batch_part *parts = realloc(batch->parts, (n ? 2 * (size_t)n : 1) * sizeof(*parts));
+		if (!parts)
+			return STATUS_NO_MEMORY;
+		batch->parts = parts;
+	}
+	batch->parts[batch->n_parts++] = last_part(batch);
+	batch->part = (struct batch_part){.at = batch->frames_len, .nth = batch->count};
+	batch->summed = batch->frames_len;
+	return STATUS_OK;
 }
 
 /* Long enough for the fast way of crc32c.c, short enough to lie in a first-level cache of 32 KiB with what it was copied from. */
@@ -139,7 +162,10 @@ uint32_t batch_crc(const struct batch *batch)
 enum status batch_append(struct batch *batch, struct str key, struct str data)
 {
 	assert(key.n <= UINT16_MAX && data.n <= UINT32_MAX);
-	enum status status = batch_reserve(batch, record_frame_len(key, data));
+	size_t len = record_frame_len(key, data);
+	enum status status = batch_reserve(batch, len);
+	if (!status && batch_part_ends(batch->frames_len - batch->part.at, len))
+		status = close_part(batch);
 	if (status)
 		return status;
 	uint8_t *p = batch->frames + batch->frames_len;
@@ -149,11 +175,11 @@ enum status batch_append(struct batch *batch, struct str key, struct str data)
 		memcpy(p + RECORD_FRAME_HEAD, key.p, key.n);
 	if (data.n)
 		memcpy(p + RECORD_FRAME_HEAD + key.n, data.p, data.n);
-	batch->frames_len += record_frame_len(key, data);
+	batch->frames_len += len;
 	batch->payload += key.n + data.n;
 	batch->count++;
 	if (batch->frames_len - batch->summed >= SUM_PIECE) {
-		batch->crc = batch_crc(batch);
+		batch->part.crc = last_part(batch).crc;
 		batch->summed = batch->frames_len;
 	}
 	return STATUS_OK;

@@ -3,7 +3,8 @@
  * Runs on a lane while fdatasync runs, or on a reader for catch-up, on a batch that nobody else sees yet; the cuts depend on nothing but
  * the batch, so that the bytes are the same whoever makes them.
  *
- * - measure: walks frames, adds up what each record takes, stops before the one that would cross MESSAGE_CUT.
+ * - measure: walks frames, adds up what each record takes, stops before the one that would cross MESSAGE_CUT, and where a part of the
+ *   batch ends (batch.h): the log is read in parts, and from there, too, come the same events.
  * - message_begin: one allocation of exactly that size; prelude and headers.
  * - write: walks the same frames again and writes them; no length is looked at twice.
  * - message_seal: CRC32 once over the head, and the trailer for a reader at the tip.
@@ -28,6 +29,7 @@ struct stamp {
 
 /* Some frames that follow each other: what one event holds. */
 struct slice {
+	size_t part;   /* where the part begins that the frame before it is in */
 	size_t cursor; /* of the first frame */
 	uint32_t nth;
 	uint32_t count;
@@ -58,7 +60,8 @@ static size_t record_len(const struct stamp *stamp, const struct record *record)
 	return RECORD_FIXED + stamp->n + base64_len(record->data.n) + json_escaped_len(record->key);
 }
 
-/* Adds frames from (cursor, nth) up to index `to`, while the encoded bytes stay within `cut`; at least one. Returns where it stopped. */
+/* Adds frames from (cursor, nth) up to index `to`, while the encoded bytes stay within `cut` and the part goes on; at least one. Returns
+ * where it stopped. */
 static size_t measure(const struct batch *batch, const struct stamp *stamp, uint64_t to, size_t cut, struct slice *slice)
 {
 	size_t cursor = slice->cursor, before = cursor;
@@ -69,8 +72,11 @@ static size_t measure(const struct batch *batch, const struct stamp *stamp, uint
 	slice->payload = 0;
 	while (batch_next(batch, &cursor, &nth, &record) && record.index <= to) {
 		size_t len = record_len(stamp, &record) + (slice->count > 0);
-		if (slice->count && slice->len + len > cut)
+		bool ends = batch_part_ends(before - slice->part, cursor - before);
+		if (slice->count && (ends || slice->len + len > cut))
 			break;
+		if (ends)
+			slice->part = before;
 		slice->count++;
 		slice->len += len;
 		slice->payload += record.key.n + record.data.n;
@@ -182,6 +188,7 @@ struct message *message_range(const struct batch *batch, uint64_t from, uint64_t
 		bool there = batch_next(batch, &slice.cursor, &slice.nth, &record);
 		assert(there);
 	}
+	slice.part = slice.cursor; /* inside one event, so inside one part */
 	measure(batch, &stamp, to, SIZE_MAX, &slice);
 	return write_event(batch, &stamp, &slice);
 }

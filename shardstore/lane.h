@@ -97,7 +97,7 @@ struct lane_group {
 	struct store_put *puts, **puts_tail;
 	struct lane_shard **shards; /* n, like batches */
 	struct batch **batches;
-	uint32_t n, cap;
+	uint32_t n, cap, extents_cap;
 	uint64_t bytes;             /* of frames */
 	uint64_t closed_ns;
 

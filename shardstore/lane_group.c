@@ -49,7 +49,6 @@ static void grow(struct lane_group *group)
 	group->cap = group->cap ? group->cap * 2 : 4;
 	group->shards = xrealloc(group->shards, group->cap * sizeof(*group->shards));
 	group->batches = xrealloc(group->batches, group->cap * sizeof(*group->batches));
-	group->group.extents = xrealloc(group->group.extents, group->cap * sizeof(*group->group.extents));
 }
 
 /* Room for so much is made ahead at most: a shard may fall silent behind one large batch. */
@@ -123,6 +122,19 @@ void group_fail(struct lane_group *group, enum status status)
 
 /* ---- Close ---- */
 
+/* What the syncer is given. There are more extents than batches where one is large. */
+static void hand_out(struct lane_group *group)
+{
+	struct group *out = &group->group;
+	out->n_batches = group->n;
+	out->batches = group->batches;
+	out->n_extents = group_extents(out);
+	if (out->n_extents > group->extents_cap) {
+		group->extents_cap = out->n_extents > group->cap ? out->n_extents : group->cap;
+		out->extents = xrealloc(out->extents, group->extents_cap * sizeof(*out->extents));
+	}
+}
+
 static void close_group(struct lane_stream *stream)
 {
 	struct lane *lane = stream->lane;
@@ -142,8 +154,7 @@ static void close_group(struct lane_stream *stream)
 		shard->flying = true;
 	}
 	group->closed_ns = io_mono_ns(lane->io);
-	group->group.n_extents = group->n;
-	group->group.batches = group->batches;
+	hand_out(group);
 	group->marks = stream->marks;
 	group->n_marks = stream->n_route;
 	stream->flight = group;
@@ -218,11 +229,13 @@ static void count(const struct lane_group *group)
 
 static void index_group(struct lane_group *group)
 {
+	const struct extent_ref *extent = group->group.extents;
 	for (uint32_t i = 0; i < group->n; i++) {
 		struct lane_shard *shard = group->shards[i];
 		const struct batch *batch = group->batches[i];
 		assert(batch->first == shard->next);
-		index_append(shard, &group->group.extents[i]);
+		for (uint32_t k = 0; k < batch_parts(batch); k++)
+			index_append(shard, extent++);
 		shard->next = batch_last(batch) + 1;
 		shard->last_arrival_ms = batch->arrival_ms;
 	}

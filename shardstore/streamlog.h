@@ -76,14 +76,23 @@ enum status streamlog_create(const struct streamlog_config *config, struct strea
 enum status streamlog_open(const struct streamlog_config *config, const struct streamlog_recovery *recovery, struct streamlog **out);
 bool streamlog_readonly(const struct streamlog *log);
 
-/* One commit group: what the lane gathered during the last flush. Extents in any order, one per shard. */
+/* One commit group: what the lane gathered during the last flush. Batches in any order, one per shard. */
 struct group {
-	uint32_t n_extents;
-	struct batch **batches;     /* lent: one per extent; first, count, arrival_ms, frames are set */
-	struct extent_ref *extents; /* out: where each lies; segment is lent by the log */
+	uint32_t n_batches;
+	struct batch **batches;     /* lent; first, count, arrival_ms, frames are set */
+	uint32_t n_extents;         /* group_extents: one for each part of each batch */
+	struct extent_ref *extents; /* out, room for so many: where each lies, in the order of the batches; segment is lent by the log */
 	uint64_t sync_ns;           /* out: what fdatasync took */
 	uint64_t bytes;             /* out: written */
 };
+
+static inline uint32_t group_extents(const struct group *group)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < group->n_batches; i++)
+		n += batch_parts(group->batches[i]);
+	return n;
+}
 
 /* State of a shard for the header of the next segment, should this commit roll: given by the lane with each commit. */
 struct shard_mark {

@@ -199,7 +199,7 @@ enum status streamlog_birth(struct streamlog *log)
 static int64_t group_arrival(const struct group *group)
 {
 	int64_t arrival_ms = INT64_MIN;
-	for (uint32_t i = 0; i < group->n_extents; i++)
+	for (uint32_t i = 0; i < group->n_batches; i++)
 		if (group->batches[i]->arrival_ms > arrival_ms)
 			arrival_ms = group->batches[i]->arrival_ms;
 	return arrival_ms;
@@ -218,7 +218,7 @@ static bool must_roll(const struct streamlog *log, const struct group *group, ui
  * so where it has an extent, the mark is that extent's first. */
 static void lower_marks(struct shard_mark *marks, uint32_t n_marks, const struct group *group)
 {
-	for (uint32_t i = 0; i < group->n_extents; i++) {
+	for (uint32_t i = 0; i < group->n_batches; i++) {
 		const struct batch *batch = group->batches[i];
 		for (uint32_t j = 0; j < n_marks; j++)
 			if (marks[j].shard == batch->shard.shard && marks[j].next_index > batch->first)
@@ -246,11 +246,27 @@ static enum status roll(struct streamlog *log, const struct group *group, uint64
 static uint64_t measure(const struct group *group)
 {
 	uint64_t frames = 0;
-	for (uint32_t i = 0; i < group->n_extents; i++) {
+	for (uint32_t i = 0; i < group->n_batches; i++) {
 		assert(group->batches[i]->frames_len <= UINT32_MAX && group->batches[i]->count);
 		frames += group->batches[i]->frames_len;
 	}
 	return group_length(group->n_extents, frames);
+}
+
+static struct extent_ref extent_of(const struct streamlog *log, const struct batch *batch, uint32_t k, uint64_t offset)
+{
+	struct batch_part part = batch_part(batch, k);
+	return (struct extent_ref){
+		.segment = log->open,
+		.offset = offset,
+		.length = (uint32_t)part.len,
+		.crc = part.crc,
+		.first = batch->first + part.nth,
+		.count = part.count,
+		.payload = part.len - (uint64_t)part.count * RECORD_FRAME_HEAD,
+		.arrival_ms = batch->arrival_ms,
+		.shard = batch->shard.shard,
+	};
 }
 
 static void encode(struct streamlog *log, struct group *group, uint64_t length)
@@ -258,23 +274,15 @@ static void encode(struct streamlog *log, struct group *group, uint64_t length)
 	size_t head_len = GROUP_HEAD + (size_t)group->n_extents * EXTENT_HEAD;
 	uint64_t offset = log->offset + head_len;
 	log->head.n = 0;
-	uint8_t *p = buf_reserve(&log->head, head_len);
-	for (uint32_t i = 0; i < group->n_extents; i++) {
-		const struct batch *batch = group->batches[i];
-		group->extents[i] = (struct extent_ref){
-			.segment = log->open,
-			.offset = offset,
-			.length = (uint32_t)batch->frames_len,
-			.crc = batch_crc(batch),
-			.first = batch->first,
-			.count = batch->count,
-			.payload = batch->payload,
-			.arrival_ms = batch->arrival_ms,
-			.shard = batch->shard.shard,
-		};
-		extent_encode(p + GROUP_HEAD + (size_t)i * EXTENT_HEAD, &group->extents[i]);
-		offset += batch->frames_len;
-	}
+	uint8_t *begin = buf_reserve(&log->head, head_len), *p = begin + GROUP_HEAD;
+	struct extent_ref *extent = group->extents;
+	for (uint32_t i = 0; i < group->n_batches; i++)
+		for (uint32_t k = 0; k < batch_parts(group->batches[i]); k++, extent++, p += EXTENT_HEAD) {
+			*extent = extent_of(log, group->batches[i], k, offset);
+			extent_encode(p, extent);
+			offset += extent->length;
+		}
+	assert(extent == group->extents + group->n_extents);
 	struct group_head head = {
 		.epoch = log->epoch,
 		.position = position_at(log, log->offset),
@@ -283,7 +291,7 @@ static void encode(struct streamlog *log, struct group *group, uint64_t length)
 		.n_extents = group->n_extents,
 	};
 	memcpy(head.log_id, log->log_id, SEGMENT_LOG_ID);
-	group_encode(p, &head);
+	group_encode(begin, &head);
 	log->head.n = head_len;
 }
 
@@ -293,13 +301,13 @@ static int gather(struct streamlog *log, const struct group *group, uint64_t len
 {
 	static const uint8_t padding[IO_DIRECT_ALIGN];
 	uint32_t n = 0;
-	if (log->iov_cap < group->n_extents + 2) {
-		log->iov_cap = group->n_extents + 2;
+	if (log->iov_cap < group->n_batches + 2) {
+		log->iov_cap = group->n_batches + 2;
 		log->iov = xrealloc(log->iov, log->iov_cap * sizeof(log->iov[0]));
 	}
 	uint64_t left = page_end(log->offset + length) - log->offset - log->head.n;
 	log->iov[n++] = (struct iovec){.iov_base = log->head.p, .iov_len = log->head.n};
-	for (uint32_t i = 0; i < group->n_extents; i++) {
+	for (uint32_t i = 0; i < group->n_batches; i++) {
 		log->iov[n++] = (struct iovec){.iov_base = group->batches[i]->frames, .iov_len = group->batches[i]->frames_len};
 		left -= group->batches[i]->frames_len;
 	}
@@ -369,7 +377,7 @@ static void remember(struct streamlog *log, const struct group *group, uint64_t 
 
 enum status streamlog_commit(struct streamlog *log, struct group *group, const struct shard_mark *marks, uint32_t n_marks)
 {
-	assert(group->n_extents);
+	assert(group->n_batches && group->n_extents == group_extents(group));
 	if (atomic_load(&log->poisoned))
 		return STATUS_IO;
 	if (log->readonly)

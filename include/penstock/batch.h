@@ -51,6 +51,20 @@ struct message *message_ref(struct message *message);
 void message_unref(struct message *message);
 static inline size_t message_len(const struct message *message) { return message->head_len + message->trailer_len; }
 
+/* A large batch is cut into parts, each of which lies in the log as an extent with a checksum of its own: so a reader that is behind takes
+ * a part of what may be 16 MiB. A part ends before the record that would take its frames beyond this; the first always fits. The rule
+ * looks at nothing but the frames from the part's first on, since events end with parts too: a part that was read back gives the events
+ * that the whole batch gave. */
+#define BATCH_PART_BYTES (512u << 10)
+static inline bool batch_part_ends(size_t part_len, size_t frame_len) { return part_len && part_len + frame_len > BATCH_PART_BYTES; }
+
+struct batch_part {
+	size_t at, len; /* of its frames */
+	uint32_t nth;   /* of its first record in the batch */
+	uint32_t count;
+	uint32_t crc;   /* CRC32C of its frames */
+};
+
 struct batch {
 	atomic_uint refs;
 	struct shard_key shard;
@@ -60,8 +74,10 @@ struct batch {
 	uint64_t payload;      /* data + partition-key bytes */
 	uint8_t *frames;       /* owned */
 	size_t frames_len, frames_cap;
-	size_t summed;         /* frame bytes that are in `crc`, taken while they were in the CPU's nearest cache */
-	uint32_t crc;
+	size_t summed;         /* frames up to here are in part.crc, taken while they were in the CPU's nearest cache */
+	struct batch_part part; /* the last, to which records are added: len, count and what is not summed are still to come */
+	struct batch_part *parts; /* those before it, whole */
+	uint32_t n_parts;
 	struct message **messages; /* owned array, one reference each; NULL until encoded */
 	uint32_t n_messages;
 };
@@ -75,7 +91,9 @@ void batch_unref(struct batch *batch);
 enum status batch_reserve(struct batch *batch, size_t bytes); /* room for so many more frame bytes */
 void batch_trim(struct batch *batch); /* gives back room beyond half of what is used */
 enum status batch_append(struct batch *batch, struct str key, struct str data);
-uint32_t batch_crc(const struct batch *batch); /* CRC32C of the frames */
+/* Of a batch that was appended to (not of one that was read back): its parts, in order. */
+static inline uint32_t batch_parts(const struct batch *batch) { return batch->n_parts + 1; }
+struct batch_part batch_part(const struct batch *batch, uint32_t i);
 
 /* Walks frames: start with cursor = 0; false at the end, or when a frame does not fit (then *cursor != frames_len). */
 bool batch_next(const struct batch *batch, size_t *cursor, uint32_t *nth, struct record *out);

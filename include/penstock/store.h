@@ -122,7 +122,8 @@ struct store_read {
 	uint32_t shard;
 	uint64_t next;           /* first index wanted; one that retention has passed means the oldest kept */
 	uint32_t max_records;
-	size_t max_bytes;        /* payload; at least one record comes whatever its size, and the batch that crosses the line comes whole */
+	size_t max_bytes;        /* payload; at least one record comes whatever its size, and the batch that crosses the line comes whole:
+	                            what is read is parts of what was put together (batch.h), so BATCH_PART_BYTES or a record more at most */
 	bool limited;            /* GetRecords: counts against 5 calls/s and 2 MiB/s of the shard. Catch-up of a subscription: false */
 	bool encode;             /* run the encoder over each batch (catch-up) */
 	/* Runs on the reader's thread when the batches are there, before on_done: GetRecords encodes its answer here. It may drop batches from

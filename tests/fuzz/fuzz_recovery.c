@@ -309,7 +309,7 @@ static void append_one(struct streamlog *log)
 	struct shard_key key = {.shard = 1};
 	struct batch *batch = batch_new(&key);
 	struct extent_ref extent;
-	struct group group = {.n_extents = 1, .batches = &batch, .extents = &extent};
+	struct group group = {.n_batches = 1, .n_extents = 1, .batches = &batch, .extents = &extent};
 	struct shard_mark mark = {.shard = 1, .next_index = 2};
 	batch->first = 1;
 	batch_append(batch, STR("key"), STR("data"));

@@ -85,7 +85,7 @@ static void commit(struct streamlog *log, uint32_t stream, uint64_t first, struc
 	batch->first = first;
 	batch->arrival_ms = 1;
 	assert(batch_append(batch, STR("key"), STR("some data")) == STATUS_OK);
-	struct group group = {.n_extents = 1, .batches = &batch, .extents = extent};
+	struct group group = {.n_batches = 1, .n_extents = 1, .batches = &batch, .extents = extent};
 	assert(streamlog_commit(log, &group, &mark, 1) == STATUS_OK);
 	batch_unref(batch);
 }

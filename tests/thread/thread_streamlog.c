@@ -139,7 +139,7 @@ static void run_lane(void)
 	for (uint64_t i = 1; i <= GROUPS; i++) {
 		struct batch *batch = make_batch(i);
 		struct extent_ref extent;
-		struct group group = {.n_extents = 1, .batches = &batch, .extents = &extent};
+		struct group group = {.n_batches = 1, .n_extents = 1, .batches = &batch, .extents = &extent};
 		struct shard_mark mark = {.shard = 0, .next_index = i + 1, .last_arrival_ms = (int64_t)i};
 		assert(streamlog_commit(streamlog, &group, &mark, 1) == STATUS_OK);
 		batch_unref(batch);

@@ -234,6 +234,25 @@ static inline struct store_read *pop_read(uint32_t i)
 	return read;
 }
 
+/* Its own copy, as a reader makes one: the log has each part of a batch as an extent. */
+static inline struct batch *part_of(const struct batch *log, uint32_t k)
+{
+	struct batch *batch = batch_new(&the_shard);
+	struct batch_part part = batch_part(log, k);
+	struct record record;
+	size_t cursor = part.at;
+	uint32_t nth = part.nth;
+	batch->first = log->first + part.nth;
+	batch->arrival_ms = log->arrival_ms;
+	for (uint32_t i = 0; i < part.count; i++) {
+		cr_assert(batch_next(log, &cursor, &nth, &record));
+		batch_append(batch, record.key, record.data);
+	}
+	return batch;
+}
+
+#define READ_MAX 4096
+
 static inline void fill_read(struct store_read *read)
 {
 	size_t bytes = 0;
@@ -241,22 +260,21 @@ static inline void fill_read(struct store_read *read)
 	read->durable_end = fake.durable_end;
 	read->durable_end_ms = end_ms();
 	read->closed = fake.closed;
-	read->batches = malloc(fake.n_log * sizeof(struct batch *) + 1);
+	read->batches = malloc(READ_MAX * sizeof(struct batch *));
 	for (uint32_t i = fake.oldest; i < fake.n_log && (read->n_batches == 0 || bytes < read->max_bytes); i++) {
 		if (batch_last(fake.log[i]) < read->from)
 			continue;
-		/* Its own copy, as a reader makes one. */
-		struct batch *log = fake.log[i], *batch = batch_new(&the_shard);
-		struct record record;
-		size_t cursor = 0;
-		uint32_t nth = 0;
-		batch->first = log->first;
-		batch->arrival_ms = log->arrival_ms;
-		while (batch_next(log, &cursor, &nth, &record))
-			batch_append(batch, record.key, record.data);
-		cr_assert(message_encode(batch) == STATUS_OK);
-		read->batches[read->n_batches++] = batch;
-		bytes += batch->payload;
+		for (uint32_t k = 0; k < batch_parts(fake.log[i]) && (read->n_batches == 0 || bytes < read->max_bytes); k++) {
+			struct batch *batch = part_of(fake.log[i], k);
+			if (batch_last(batch) < read->from) {
+				batch_unref(batch);
+				continue;
+			}
+			cr_assert(message_encode(batch) == STATUS_OK);
+			cr_assert(read->n_batches < READ_MAX);
+			read->batches[read->n_batches++] = batch;
+			bytes += batch->payload;
+		}
 	}
 	if (read->n_batches == 0) {
 		free(read->batches);

@@ -188,11 +188,13 @@ static inline enum status writer_commit(struct writer *writer, uint32_t max_reco
 	for (uint32_t s = 0; s < SHARDS; s++) {
 		uint32_t count = (uint32_t)rng_range(&writer->rng, 1, max_records);
 		if (set >> s & 1)
-			batches[group.n_extents++] = make_batch(s, writer->next[s], count, now_ms);
+			batches[group.n_batches++] = make_batch(s, writer->next[s], count, now_ms);
 		marks[s] = (struct shard_mark){s, writer->next[s] + (set >> s & 1 ? count : 0), now_ms};
 	}
+	group.n_extents = group_extents(&group);
+	cr_assert(group.n_extents == group.n_batches, "each is one part");
 	enum status status = streamlog_commit(writer->log, &group, marks, SHARDS);
-	for (uint32_t i = 0; i < group.n_extents; i++) {
+	for (uint32_t i = 0; i < group.n_batches; i++) {
 		uint32_t s = batches[i]->shard.shard;
 		if (!status) {
 			writer->acked[s] = batch_last(batches[i]);

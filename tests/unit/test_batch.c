@@ -48,18 +48,52 @@ Test(batch, frame_bytes_are_as_the_log_has_them)
 	batch_unref(batch);
 }
 
-/* It is kept up while the batch grows: always that of all frames, whatever the records' sizes. */
-Test(batch, checksum_is_of_all_frames)
+/* Parts follow each other without a gap, obey the bound, and each has the checksum of its own frames. */
+static void check_parts(const struct batch *batch)
+{
+	size_t at = 0;
+	uint32_t nth = 0;
+	for (uint32_t i = 0; i < batch_parts(batch); i++) {
+		struct batch_part part = batch_part(batch, i);
+		cr_assert(part.at == at && part.nth == nth && (part.count || !batch->count), "part %u", i);
+		cr_assert(part.len <= BATCH_PART_BYTES || part.count == 1, "part %u", i);
+		cr_assert_eq(part.crc, crc32c(0, batch->frames + at, part.len), "part %u", i);
+		at += part.len;
+		nth += part.count;
+	}
+	cr_assert(at == batch->frames_len && nth == batch->count);
+}
+
+/* It is kept up while the batch grows, whatever the records' sizes. */
+Test(batch, each_part_has_the_checksum_of_its_frames)
 {
 	static char data[40000];
 	struct batch *batch = batch_new(&shard);
-	cr_assert_eq(batch_crc(batch), 0);
-	for (size_t i = 0; i < 100; i++) {
+	check_parts(batch);
+	for (size_t i = 0; i < 200; i++) {
 		memset(data, (int)i, sizeof(data));
 		cr_assert_eq(batch_append(batch, STR("key"), (struct str){data, i * i * 7 % sizeof(data)}), STATUS_OK);
-		cr_assert_eq(batch_crc(batch), crc32c(0, batch->frames, batch->frames_len), "record %zu", i);
+		check_parts(batch);
 	}
-	cr_assert(batch->summed > 0, "most of it was done on the way");
+	cr_assert_gt(batch_parts(batch), 4);
+	cr_assert(batch->summed > batch->part.at, "most of it was done on the way");
+	batch_unref(batch);
+}
+
+Test(batch, a_part_ends_before_the_record_that_would_cross_the_bound)
+{
+	static char data[BATCH_PART_BYTES + 1];
+	struct batch *batch = batch_new(&shard);
+	size_t half = BATCH_PART_BYTES / 2 - RECORD_FRAME_HEAD;
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(batch_append(batch, STR(""), (struct str){data, half}), STATUS_OK);
+	cr_assert_eq(batch_parts(batch), 1, "it fits to the byte");
+	const size_t sizes[] = {0, sizeof(data), 1};
+	for (size_t i = 0; i < 3; i++) {
+		cr_assert_eq(batch_append(batch, STR(""), (struct str){data, sizes[i]}), STATUS_OK);
+		check_parts(batch);
+		cr_assert_eq(batch_parts(batch), 2 + i, "the large one stands alone");
+	}
 	batch_unref(batch);
 }
 

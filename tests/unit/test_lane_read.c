@@ -120,6 +120,109 @@ Test(lane_read, the_bounds_cut_between_batches)
 	store_read_release(&test.read);
 }
 
+static char tags[50000 + 400];
+
+/* Records of 1 to 50 KB in one group of several MiB, the first byte of each telling which it is. Returns how many. */
+static uint32_t large_group(void)
+{
+	struct test_put *test = put_new();
+	int64_t groups = metric_get(METRIC_groups);
+	for (size_t i = 0; i < sizeof(tags); i++)
+		tags[i] = (char)(i * 131);
+	for (uint32_t i = 0; i < 400; i++) {
+		put_add(test, 0, 1000 + i * i * 7 % 49000);
+		test->records[i].data.p = &tags[i];
+	}
+	put_send(test);
+	settle();
+	uint32_t n = test->put.n;
+	for (uint32_t i = 0; i < n; i++)
+		cr_assert(test->records[i].status == STATUS_OK && test->records[i].index == i + 1);
+	cr_assert_eq(metric_get(METRIC_groups) - groups, 1);
+	free(test);
+	return n;
+}
+
+/* Reads as a cursor does; each record comes once, and what it was. */
+static uint32_t walk_large_group(uint64_t next, uint32_t n)
+{
+	uint32_t reads = 0;
+	while (next <= n) {
+		struct test_read test;
+		read_send(&test, 0, next);
+		test.read.max_bytes = 256 << 10;
+		settle();
+		cr_assert(test.done && test.read.status == STATUS_OK && test.read.n_batches && test.read.from == next);
+		cr_assert_eq(test.read.durable_end, n);
+		size_t bytes = 0;
+		for (uint32_t i = 0; i < test.read.n_batches; i++) {
+			const struct batch *batch = test.read.batches[i];
+			struct record record;
+			size_t cursor = 0;
+			uint32_t nth = 0;
+			cr_assert_eq(batch->arrival_ms, test.read.durable_end_ms, "one time for all of the group");
+			while (batch_next(batch, &cursor, &nth, &record)) {
+				if (record.index < next)
+					continue;
+				uint32_t place = (uint32_t)record.index - 1;
+				cr_assert_eq(record.index, next++);
+				cr_assert_eq(record.data.n, 1000 + place * place * 7 % 49000);
+				cr_assert_eq(record.data.p[0], tags[place]);
+			}
+			bytes += batch->frames_len;
+		}
+		cr_assert_leq(bytes, 2 * BATCH_PART_BYTES, "what is left of a part, and the next");
+		store_read_release(&test.read);
+		reads++;
+	}
+	return reads;
+}
+
+Test(lane_read, a_large_group_is_read_in_parts)
+{
+	fixture(off, 1);
+	uint32_t n = large_group();
+	cr_expect_geq(walk_large_group(1, n), 8);
+	for (uint64_t next = 1; next <= n; next += 13)
+		walk_large_group(next, n);
+	cr_expect_eq(at_time(0), 1, "its first part is where its time begins");
+	cr_expect_eq(at_time(1), n + 1);
+	store_down(); /* with a footer */
+	store_up();
+	walk_large_group(1, n);
+}
+
+Test(lane_read, a_large_group_is_recovered_in_parts)
+{
+	fixture(off, 1);
+	uint32_t n = large_group();
+	sim_disk_arm(fix.disk, 1); /* no footer */
+	store_down();
+	sim_disk_crash(fix.disk, NULL);
+	store_up();
+	walk_large_group(1, n);
+	cr_expect_eq(put_one(0, 10), n + 1);
+}
+
+Test(lane_read, damage_in_a_large_group_hides_one_part)
+{
+	fixture(off, 1);
+	uint32_t n = large_group();
+	struct extent_ref extent = extent_of(0, 3), behind = extent_of(0, 4);
+	cr_assert(extent.first > 1 && behind.first == extent.first + extent.count);
+	cr_assert(sim_disk_flip(fix.disk, extent.segment->path, extent.offset, 0x40));
+	struct test_read test;
+	read_send(&test, 0, 1);
+	settle();
+	cr_expect_eq(test.read.status, STATUS_OK);
+	cr_expect_eq(read_count(&test), extent.first - 1);
+	store_read_release(&test.read);
+	read_send(&test, 0, extent.first);
+	settle();
+	cr_expect_eq(test.read.status, STATUS_CORRUPT);
+	walk_large_group(behind.first, n);
+}
+
 Test(lane_read, encoded_if_asked)
 {
 	fixture(off, 1);

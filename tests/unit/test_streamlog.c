@@ -69,7 +69,7 @@ Test(streamlog, a_group_larger_than_a_segment_gets_its_own)
 {
 	struct batch *batch = make_batch(0, 1, 400, 5);
 	struct extent_ref extent;
-	struct group group = {.n_extents = 1, .batches = &batch, .extents = &extent};
+	struct group group = {.n_batches = 1, .n_extents = 1, .batches = &batch, .extents = &extent};
 	struct shard_mark mark = {0, 401, 5};
 	cr_assert(batch->frames_len > LOG_MAX);
 	cr_assert(streamlog_commit(writer.log, &group, &mark, 1) == STATUS_OK);
