@@ -42,6 +42,7 @@
 #include "server/options.h"
 #include "server/peers.h"
 #include "server/rates.h"
+#include "server/slice.h"
 #include "server/worker.h"
 
 #define FILES_BESIDE_CONNECTIONS 512 /* segments, SQLite, eventfds and what reads are open on */
@@ -386,6 +387,7 @@ int main(int argc, char **argv)
 		return code == 1 ? 0 : code;
 	slog_set_level(program.options.log_level);
 	slog_set_format(program.options.log_format);
+	slice_shorten();
 	set_signals(program.options.credentials);
 	raise_files(program.options.max_connections);
 	if (start(&program, &why)) {
