@@ -25,6 +25,7 @@ struct h2 {
 	size_t answers;         /* bytes of whole answers that nghttp2 has not asked for */
 	unsigned n_parked;      /* whole requests that wait until these are taken */
 	uint64_t moved_ns;      /* when bytes of an answer last went on */
+	bool stalled;           /* this sweep has reset an answer since which nothing has gone on */
 	struct ghosts *ghosts;  /* requests in work whose streams are gone */
 };
 

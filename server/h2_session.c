@@ -376,7 +376,10 @@ static void sweep_output(struct h2_stream *stream, uint64_t now_ns)
 	if (stream->parked && stream->since_ns < stream->h2->moved_ns)
 		stream->since_ns = stream->h2->moved_ns;
 	uint64_t waited_ns = now_ns - stream->since_ns;
-	if (stream->streaming ? waited_ns <= CLOSING_NS : !conn_late(stream->h2->conn, waited_ns, STALL_NS))
+	bool late = stream->streaming ? waited_ns > CLOSING_NS : conn_late(stream->h2->conn, waited_ns, STALL_NS);
+	if (late && stream->answer.n && stream->h2->moved_ns <= stream->since_ns)
+		stream->h2->stalled = true;
+	if (!late && !(stream->parked && stream->h2->stalled)) /* or it would be answered now, and have all the time once more */
 		return;
 	nghttp2_submit_rst_stream(stream->h2->session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_CANCEL);
 	conn_dirty(stream->h2->conn);
@@ -391,6 +394,7 @@ static void h2_sweep(struct conn *conn, uint64_t now_ns)
 		fail(h2, NGHTTP2_ERR_FLOODED);
 		return;
 	}
+	h2->stalled = false;
 	LIST_EACH (node, &h2->streams) {
 		struct h2_stream *stream = container_of(node, struct h2_stream, link);
 		if (stream->receiving && stream->request)

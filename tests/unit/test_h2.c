@@ -133,14 +133,15 @@ Test(h2, memory_short_shuts_windows)
 	client_close(&c);
 }
 
-/* A client that takes no answers has a big one waiting (slot a), and has asked for two more. */
-static void open_and_park(unsigned *a, unsigned *b, unsigned *d)
+/* A client that takes no answers has a big one waiting (slot a), and has asked for two more, so much later. */
+static void open_and_park(unsigned *a, unsigned *b, unsigned *d, uint64_t later_ns)
 {
 	nghttp2_settings_entry shut = {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0};
 	client_open(&c, false);
 	nghttp2_submit_settings(c.session, NGHTTP2_FLAG_NONE, &shut, 1);
 	*a = client_ask(&c, "/big?300000", NULL, 0);
 	client_pump(&c);
+	pass(later_ns);
 	*b = client_ask(&c, "/big?300000", NULL, 0);
 	*d = client_ask(&c, "/d", "x", 1);
 	client_pump(&c);
@@ -151,7 +152,7 @@ static void open_and_park(unsigned *a, unsigned *b, unsigned *d)
 Test(h2, requests_wait_until_earlier_answers_are_taken)
 {
 	unsigned a, b, d;
-	open_and_park(&a, &b, &d);
+	open_and_park(&a, &b, &d, 0);
 	nghttp2_submit_window_update(c.session, NGHTTP2_FLAG_NONE, c.streams[a].id, 300100);
 	client_pump(&c);
 	cr_assert_eq(BODY(a).n, 300000u);
@@ -168,7 +169,7 @@ Test(h2, requests_wait_until_earlier_answers_are_taken)
 Test(h2, a_parked_request_may_be_reset)
 {
 	unsigned a, b, d;
-	open_and_park(&a, &b, &d);
+	open_and_park(&a, &b, &d, 0);
 	nghttp2_submit_rst_stream(c.session, NGHTTP2_FLAG_NONE, c.streams[b].id, NGHTTP2_CANCEL);
 	nghttp2_submit_rst_stream(c.session, NGHTTP2_FLAG_NONE, c.streams[a].id, NGHTTP2_CANCEL);
 	client_pump(&c);
@@ -180,7 +181,7 @@ Test(h2, a_parked_request_may_be_reset)
 Test(h2, parked_requests_end_with_the_answers_that_they_wait_for)
 {
 	unsigned a, b, d;
-	open_and_park(&a, &b, &d);
+	open_and_park(&a, &b, &d, 0);
 	pass(20 * SECOND_NS);
 	nghttp2_submit_window_update(c.session, NGHTTP2_FLAG_NONE, c.streams[a].id, 300100);
 	client_pump(&c);
@@ -193,6 +194,18 @@ Test(h2, parked_requests_end_with_the_answers_that_they_wait_for)
 	cr_assert(c.streams[b].closed && c.streams[d].closed);
 	cr_assert_eq(c.streams[d].error, NGHTTP2_CANCEL);
 	cr_assert_eq(n_dispatched, 2u);
+	client_close(&c);
+}
+
+Test(h2, parked_requests_get_no_time_of_their_own)
+{
+	unsigned a, b, d;
+	open_and_park(&a, &b, &d, 20 * SECOND_NS);
+	pass(11 * SECOND_NS);
+	client_pump(&c);
+	cr_assert(c.streams[a].closed && c.streams[b].closed && c.streams[d].closed);
+	cr_assert_eq(c.streams[d].error, NGHTTP2_CANCEL);
+	cr_assert_eq(n_dispatched, 1u);
 	client_close(&c);
 }
 
