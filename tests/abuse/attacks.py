@@ -221,6 +221,22 @@ def h1_head(operation="PutRecord", extra=""):
     return ("POST / HTTP/1.1\r\nHost: localhost\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers(operation).items()) + extra).encode()
 
 
+# ---- None ----------------------------------------------------------------------------------------------------------------
+
+
+def bystander(port, seconds, stream, consumer):
+    """No attack: as much work for the machine, and none for the server. What the good consumer pays for this is the machine's, not penstock's."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    peer = Peer(connect(listener.getsockname()[1]))
+    reader, _ = listener.accept()
+    result, end, data = Result(), time.monotonic() + seconds, b"x" * 2600
+    while time.monotonic() < end:
+        peer.send(data)
+        reader.recv(len(data))
+    result.add(peer)
+    result.say()
+
+
 # ---- HTTP/2: floods ------------------------------------------------------------------------------------------------------
 
 
