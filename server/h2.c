@@ -62,13 +62,22 @@ static void drop_answer(struct h2_stream *stream)
 	buf_free(&stream->answer);
 }
 
+/* Its subscription ends, or is over: it is no longer for h2_stop to finish, and may have a deadline. */
+static void leave_live(struct h2_stream *stream)
+{
+	list_remove(&stream->link);
+	list_append(&stream->h2->streams, &stream->link);
+}
+
 /* The subscription is over, or its client is. */
 static void end_request(struct h2_stream *stream, void (*how)(struct request *request))
 {
 	struct request *request = stream->request;
 	stream->request = NULL;
-	if (stream->streaming)
+	if (stream->streaming) {
 		stream->h2->n_streaming--;
+		leave_live(stream);
+	}
 	stream->streaming = false;
 	how(request);
 }
@@ -329,8 +338,7 @@ static void note_closing(struct h2_stream *stream)
 	if (stream->request->sub.state != SUB_CLOSING)
 		return;
 	stream->since_ns = worker_now_ns(stream->h2->conn->worker);
-	list_remove(&stream->link);
-	list_append(&stream->h2->streams, &stream->link);
+	leave_live(stream);
 }
 
 static void h2_stream_begin(struct request *request)

@@ -12,7 +12,7 @@ struct h2 {
 	struct conn *conn;
 	nghttp2_session *session;
 	struct list streams;    /* struct h2_stream, those that have a deadline: requests, oldest first, answers, subscriptions that end */
-	struct list live;       /* struct h2_stream, with a subscription that goes on: nobody looks at a hundred thousand each second */
+	struct list live;       /* struct h2_stream, those with a subscription that goes on: nobody looks at a hundred thousand each second */
 	unsigned n_streams;
 	unsigned n_streaming;   /* of them: with a subscription */
 	bool reset;             /* we have reset a stream: what is on its way to it is no error */

@@ -396,6 +396,8 @@ Test(h2, probe_sees_a_closed_connection)
 	shutdown(c.fd, SHUT_RDWR);
 	cr_assert(request->transport->probe(request));
 	cr_assert_null(fake_subs[0].sub);
+	worker_stop(&worker); /* which finishes live subscriptions: it is none any more */
+	worker_turn(&worker, false);
 	client_close(&c);
 }
 
