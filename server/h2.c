@@ -9,7 +9,7 @@
  *   - answer: HEADERS, then DATA from the answer's buffer; an answer of one frame is not copied
  *   - while 256 KiB of a client's answers wait for it, its next requests are parked, whole, in their order
  *   - subscription: nghttp2 asks for n bytes, sub_avail says how many there are, several events fill one DATA frame; send_data puts the
- *     frame's 9 bytes and references to the shared events into the outq. Nothing there: DEFERRED until on_ready. Outq full: PAUSE
+ *     frame's 9 bytes and references to the shared events into the outq. All taken: no frame until on_ready. Outq full: PAUSE
  *
  * Failures: a head too large is 431, a body 413, one too slow 408; after such an early answer the stream is reset with NO_ERROR. A stream
  * that closes early detaches its request: a subscription's leave is posted in the same turn. */
