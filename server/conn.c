@@ -36,8 +36,6 @@ static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 #define CUT_SAID_NS SECOND_NS   /* one line a second and worker tells of an attack as well as a thousand */
 #define IOV_MAX_OURS 256
 #define NOTSENT_LOWAT (128 << 10) /* what waits, waits here, where it is a reference and a PING answer can pass */
-#define READS_PER_EVENT 4         /* of WORKER_STAGING bytes; then it is the others' turn */
-#define HANDSHAKES_PER_TURN 1     /* steps beside those of connections that waited; one costs 0.2 to 0.5 ms */
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
 static void on_writable(evutil_socket_t fd, short what, void *arg);
@@ -59,6 +57,7 @@ void conn_open(struct worker *worker, int fd)
 	list_init(&conn->wait_link);
 	list_append(&worker->conns, &conn->link);
 	outq_init(&conn->outq);
+	conn->queues = true;
 	evutil_make_socket_nonblocking(fd);
 	/* Not fatal: a socket that is not TCP has neither. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
@@ -184,35 +183,38 @@ static void drop_held(struct conn *conn)
 
 static bool is_over(const struct conn *conn) { return conn->dead || conn->closing; }
 
+static void after_input(struct conn *conn)
+{
+	conn->queues = conn_held(conn) > 0;
+	conn->protocol->kept(conn);
+}
+
 /* What was just read. Behind what is held it has to wait as well. */
 static void take_input(struct conn *conn, const uint8_t *p, size_t n)
 {
 	size_t used = 0;
-	if (!conn_held(conn)) {
-		share_begin(conn->worker);
+	if (!conn_held(conn))
 		used = conn->protocol->input(conn, p, n);
-	}
 	if (is_over(conn))
 		return;
 	buf_put(&conn->held, p + used, n - used);
-	conn->protocol->kept(conn);
+	after_input(conn);
 }
 
 void conn_serve(struct conn *conn)
 {
-	share_begin(conn->worker);
-	if (conn->phase < CONN_DETECT) {
-		conn->worker->handshakes = 0;
+	if (!conn_held(conn) || conn->phase != CONN_OPEN) {
 		conn_set_reading(conn, !conn->dead);
 		conn_read(conn);
 		return;
 	}
+	share_begin(conn->worker);
 	if (!is_over(conn))
 		conn->held_at += conn->protocol->input(conn, conn->held.p + conn->held_at, conn_held(conn));
 	if (!conn_held(conn) || is_over(conn))
 		drop_held(conn);
 	if (!is_over(conn))
-		conn->protocol->kept(conn);
+		after_input(conn);
 }
 
 /* ---- Which protocol ---- */
@@ -255,24 +257,12 @@ static void input(struct conn *conn, const uint8_t *p, size_t n)
 
 /* ---- Reading ---- */
 
-/* Handshakes are the dearest thing that a stranger can ask for. */
-static bool has_to_wait(struct conn *conn)
-{
-	if (conn->worker->handshakes < HANDSHAKES_PER_TURN)
-		return false;
-	conn_set_reading(conn, false);
-	share_wait(conn, false);
-	return true;
-}
-
 /* The first byte is only looked at, so that TLS reads its hello from the socket itself. False: nothing more to do now. */
 static bool choose_tls(struct conn *conn)
 {
 	uint8_t first;
 	ssize_t n = recv(conn->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return false;
-	if (n == 1 && first == 0x16 && has_to_wait(conn))
 		return false;
 	if (n <= 0 || (first == 0x16 && !conn_tls_start(conn))) {
 		conn_close(conn);
@@ -285,9 +275,6 @@ static bool choose_tls(struct conn *conn)
 
 static bool handshake(struct conn *conn)
 {
-	if (has_to_wait(conn))
-		return false;
-	conn->worker->handshakes++;
 	ssize_t rc = conn_tls_handshake(conn);
 	conn_dirty(conn); /* its records leave at the end of the turn */
 	if (rc == -EAGAIN)
@@ -334,20 +321,35 @@ static bool read_once(struct conn *conn)
 
 void conn_read(struct conn *conn)
 {
-	bool more = true;
-	for (unsigned i = 0; i < READS_PER_EVENT && more && conn->reading && !conn->dead; i++)
+	bool more = true, in_time = true;
+	share_begin(conn->worker);
+	while (more && in_time && conn->reading && !conn->dead) {
 		more = read_once(conn);
+		in_time = share_more(conn->worker);
+	}
+	if (more && !in_time)
+		conn->queues = true;
 	/* TLS may hold what the socket no longer shows; a cleartext socket stays readable by itself. */
 	conn->read_again = more && conn->tls;
 	if (conn->read_again && conn->reading)
 		conn_dirty(conn);
 }
 
+static void read_in_turn(struct conn *conn)
+{
+	if (!conn->queues) {
+		conn_read(conn);
+		return;
+	}
+	conn_set_reading(conn, false);
+	share_wait(conn);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	conn_read(arg);
+	read_in_turn(arg);
 }
 
 /* ---- Writing ---- */
@@ -379,7 +381,7 @@ void conn_fill(struct conn *conn)
 	if (conn->dead)
 		return;
 	if (conn->read_again && conn->reading)
-		conn_read(conn);
+		read_in_turn(conn);
 	if (!conn->dead && conn->phase == CONN_OPEN && !conn->closing)
 		conn->protocol->fill(conn);
 }

@@ -59,7 +59,7 @@ struct conn {
 	struct worker *worker;
 	struct list link;        /* the worker's conns */
 	struct list dirty_link;  /* the worker's dirty; on no list when there is nothing to do */
-	struct list wait_link;   /* the worker's waiting; on no list when `held` has to wait for something else */
+	struct list wait_link;   /* the worker's waiting; on no list when there is no input, or it has to wait for something else */
 	int fd;
 	struct peer *peer;       /* whose connection it is; NULL: not counted */
 	enum conn_phase phase;
@@ -75,6 +75,7 @@ struct conn {
 	bool want_fill;          /* something may be pulled */
 	bool above;              /* pulling stopped at OUTQ_HIGH; goes on below OUTQ_LOW */
 	bool blocked, writable;  /* the socket is full and the write event is set; it has fired */
+	bool queues;             /* its last input took more than its share, or nothing was served yet: read only when its turn has come */
 	bool read_again;         /* reading stopped early; TLS may hold bytes that the socket does not show */
 	size_t answer_bytes;     /* of whole answers in the outq, counted in the metrics until it is drained */
 	bool closing;            /* close when all is written */
@@ -104,7 +105,7 @@ uint64_t conn_body_came(const struct conn *conn, uint64_t since_ns, size_t n, ui
 void conn_dirty(struct conn *conn);            /* fill and flush at the end of this turn */
 void conn_set_reading(struct conn *conn, bool reading);
 void conn_read(struct conn *conn);             /* reads now what is there, and processes it */
-void conn_serve(struct conn *conn);            /* goes on with what is held */
+void conn_serve(struct conn *conn);            /* its turn has come: goes on with what is held, or reads */
 static inline size_t conn_held(const struct conn *conn) { return conn->held.n - conn->held_at; }
 bool conn_full(struct conn *conn);             /* at OUTQ_HIGH: pull no more; remembers it */
 void conn_count_answer(struct conn *conn, size_t n); /* so many bytes of an answer lie in the outq */

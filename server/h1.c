@@ -310,7 +310,7 @@ static void h1_kept(struct conn *conn)
 	if (conn_held(conn) || (h1->state == H1_BODY && !request_room()))
 		conn_set_reading(conn, false); /* until there is an answer, or (looked at by the sweep) memory */
 	if (conn_held(conn) && wants_input(h1) && !is_full(h1))
-		share_wait(conn, conn->held_at == 0);
+		share_wait(conn);
 	else if (h1->state == H1_HEAD && !conn_held(conn) && wants_input(h1))
 		conn_set_reading(conn, true);
 }

@@ -50,7 +50,7 @@ struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
 		stream->refused = 503;
 	list_append(&h2->streams, &stream->link);
 	h2->n_streams++;
-	h2->worked = true;
+	h2->work += H2_WORK_HEAD;
 	return stream;
 }
 
@@ -185,7 +185,7 @@ void h2_stream_whole(struct h2_stream *stream)
 {
 	struct h2 *h2 = stream->h2;
 	stream->receiving = false;
-	h2->worked = true;
+	h2->work += H2_WORK_PIECE;
 	if (!stream->request)
 		return;
 	if (h2->n_parked || h2->answers > ANSWERS_AHEAD) {
@@ -386,7 +386,7 @@ static bool h2_probe(struct request *request)
 {
 	struct h2_stream *stream = request->stream;
 	struct conn *conn = stream->h2->conn;
-	while (conn_held(conn) && !list_empty(&conn->wait_link) && !conn->dead) { /* what was read and has to wait */
+	while (!list_empty(&conn->wait_link) && !conn->dead) { /* what has to wait */
 		share_leave(conn);
 		conn_serve(conn);
 	}

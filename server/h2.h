@@ -16,8 +16,7 @@ struct h2 {
 	unsigned n_streams;
 	unsigned n_streaming;   /* of them: with a subscription */
 	bool reset;             /* we have reset a stream: what is on its way to it is no error */
-	bool worked;            /* something that takes time was done since the last look at the clock (share_more) */
-	unsigned frames;        /* since then */
+	unsigned work;          /* done since the last look at the clock (share_more): 1 is a cheap frame */
 	bool failed;            /* GOAWAY is queued, the connection ends: nghttp2 is not fed any more */
 	bool greeted;           /* preface and SETTINGS have come */
 	uint64_t head_ns;       /* a header block has begun and is not complete; else 0 */
@@ -28,6 +27,10 @@ struct h2 {
 	bool stalled;           /* this sweep has reset an answer since which nothing has gone on */
 	struct ghosts *ghosts;  /* requests in work whose streams are gone */
 };
+
+/* A request is whole before it may be others' turn: its head alone does not end a piece of work. */
+#define H2_WORK_PIECE 16
+#define H2_WORK_HEAD 4
 
 struct h2_stream {
 	struct list link;

@@ -24,7 +24,6 @@
 #define MAX_STREAMS 1000                    /* a KCL worker holds a stream per shard on one connection */
 #define OUTQ_HARD (OUTQ_HIGH + (64u << 10)) /* acknowledgements that nobody reads stop here; then nghttp2's own cap ends the session */
 #define QUEUE_MAX (2 * MAX_STREAMS)         /* frames that wait to be sent: an answer's head and a window for each stream */
-#define FRAMES_UNASKED 16                   /* cheap frames between two looks at the clock */
 #define GHOSTS_MAX MAX_STREAMS              /* a client may leave as many requests in work behind as it may have */
 
 static pthread_once_t callbacks_once = PTHREAD_ONCE_INIT;
@@ -270,24 +269,33 @@ static bool feed(struct h2 *h2, const uint8_t *p, size_t n, int *error)
 	return used >= 0 && nghttp2_session_want_read(h2->session); /* once it is over it must not be fed */
 }
 
-/* Between two frames: another one, or is it others' turn? Asked after each that took time, and after some of the others. */
-static bool is_others_turn(struct h2 *h2)
+/* Between two frames: is a piece of work done, a whole request, or some of the other frames? */
+static bool is_piece(struct h2 *h2)
 {
-	if (h2->guard.head_n || (++h2->frames < FRAMES_UNASKED && !h2->worked))
+	if (h2->guard.head_n || ++h2->work < H2_WORK_PIECE)
 		return false;
-	h2->worked = false;
-	h2->frames = 0;
-	return !share_more(h2->conn->worker);
+	h2->work = 0;
+	return true;
 }
 
-/* nghttp2 gets what lies before a frame's head, then the frame is judged. Returns 0, or its error; *used says how far it came. */
+/* nghttp2 gets what lies before a frame's head, then the frame is judged. After each piece of work it may be others' turn. Returns 0, or
+ * nghttp2's error; *used says how far it came. */
 static int take_frames(struct h2 *h2, const uint8_t *p, size_t n, size_t *used)
 {
 	size_t at = 0, fed = 0;
 	int error = 0;
 	nghttp2_frame_hd hd;
 	*used = n;
-	while (h2_guard_skip(&h2->guard, n, &at) && !is_others_turn(h2) && h2_guard_next(&h2->guard, p, n, &at, &hd)) {
+	while (h2_guard_skip(&h2->guard, n, &at)) {
+		if (is_piece(h2)) {
+			if (!feed(h2, p + fed, at - fed, &error))
+				return error;
+			fed = at;
+			if (!share_more(h2->conn->worker))
+				break;
+		}
+		if (!h2_guard_next(&h2->guard, p, n, &at, &hd))
+			break;
 		if (!h2_guard_frame(&h2->guard, &hd))
 			return NGHTTP2_ERR_FLOODED;
 		if (hd.type != NGHTTP2_DATA && hd.type != NGHTTP2_HEADERS)
@@ -311,8 +319,7 @@ static size_t h2_input(struct conn *conn, const uint8_t *p, size_t n)
 	if (conn->dead || conn->closing || !nghttp2_session_want_read(h2->session))
 		return n;
 	h2->guard.now_ns = worker_now_ns(conn->worker);
-	h2->worked = false;
-	h2->frames = 0;
+	h2->work = 0;
 	int error = take_frames(h2, p, n, &used);
 	if (error)
 		fail(h2, error);
@@ -324,7 +331,7 @@ static void h2_kept(struct conn *conn)
 {
 	conn_set_reading(conn, !conn_held(conn));
 	if (conn_held(conn))
-		share_wait(conn, conn->held_at == 0);
+		share_wait(conn);
 }
 
 static bool h2_eof(struct conn *conn)

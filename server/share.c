@@ -1,11 +1,13 @@
 /* share.c: how a worker's turn is shared between its connections.
  *
- * Invariants: no step that many connections can ask for at once is done for all of them in one turn: opening, requests of unread input,
- * deadlines (and TLS handshakes, conn.c). A connection is on `waiting` exactly while it has input that it could go on with; it is
- * not read meanwhile, so what it may keep here is one read's rest. Thread: the worker's.
+ * Invariants: no step that many connections can ask for at once is done for all of them in one turn: opening, TLS handshakes, input,
+ * deadlines. A connection is on `waiting` exactly while it has input that it could go on with; it is not read meanwhile, so what it
+ * may keep here is one read's rest. Thread: the worker's.
  *
- *   - input is processed for a quantum, at least one request; the rest waits in `held`, and the connection in the queue
- *   - the queue is served for SERVE_NS a turn, one quantum each; who has just come goes before who was served already
+ *   - input is processed for a quantum, at least one request; what was read beyond waits in `held`, and the connection in the queue
+ *   - who needed more than his quantum, and who has not been served yet (handshakes are strangers'), is not even read until his turn in the
+ *     queue has come (conn->queues); others pass him: what they ask for is little
+ *   - the queue is served for SERVE_NS a turn, one quantum each, and less when mail has come, but one is always served
  *   - the more wait, the shorter the quantum: a good client with one small request waits for one request of each of the others at most,
  *     and alone on its worker a connection is served without a break
  *   - the sweep of deadlines goes round: SWEEP_NS or CLOSED_PER_SWEEP at a time, so that thousands that fall due together hold up nobody
@@ -84,13 +86,13 @@ void share_begin(struct worker *worker) { worker->quantum_end_ns = worker_now_ns
 
 bool share_more(const struct worker *worker) { return worker_now_ns(worker) < worker->quantum_end_ns; }
 
-void share_wait(struct conn *conn, bool first)
+void share_wait(struct conn *conn)
 {
 	struct worker *worker = conn->worker;
 	if (!list_empty(&conn->wait_link))
 		return;
 	worker->n_waiting++;
-	list_append(first ? worker->waiting.next : &worker->waiting, &conn->wait_link);
+	list_append(&worker->waiting, &conn->wait_link);
 }
 
 void share_leave(struct conn *conn)
@@ -110,7 +112,7 @@ static void serve_some(struct worker *worker)
 		struct conn *conn = container_of(worker->waiting.next, struct conn, wait_link);
 		share_leave(conn);
 		conn_serve(conn);
-	} while (!list_empty(&worker->waiting) && worker_now_ns(worker) < end_ns);
+	} while (!list_empty(&worker->waiting) && worker_now_ns(worker) < end_ns && !mailbox_pending(&worker->box));
 }
 
 void share_serve(struct worker *worker)

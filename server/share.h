@@ -17,8 +17,8 @@ void share_stop(struct worker *worker);          /* worker->stopping: new connec
 /* Input of the connection begins to be processed; may it take another request? One is always allowed. */
 void share_begin(struct worker *worker);
 bool share_more(const struct worker *worker);
-/* The connection has input in `held` that it could go on with. first: before those that were served already. */
-void share_wait(struct conn *conn, bool first);
+/* The connection has input that it could go on with, in `held` or, unread, in its socket: it goes on when its turn has come. */
+void share_wait(struct conn *conn);
 void share_leave(struct conn *conn);
 
 #endif

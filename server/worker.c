@@ -5,7 +5,7 @@
  * END_STREAM and ask again. Mail runs before sockets, so that a snapshot is seen before a request that was sent after it.
  *
  *   - mail (priority 0), sockets and timers (1): they append to output queues and mark connections dirty
- *   - some new connections, and some of the input that had to wait (share.c)
+ *   - some new connections, and some of the input that had to wait (share.c), as long as no mail has come
  *   - dead connections are reaped: their requests detach, which posts leaves
  *   - dirty connections are filled: subscriptions and answers are pulled
  *   - the hub's timer is set, the outbox flushed
@@ -17,6 +17,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -152,7 +153,6 @@ static void end_turn(struct worker *worker)
 	flush(worker, &filled, taken_ns);
 	reap(worker); /* what failed in writing leaves its lane in this turn too */
 	outbox_flush(&worker->outbox);
-	worker->handshakes = 0;
 }
 
 static bool finished(struct worker *worker)
@@ -169,6 +169,8 @@ bool worker_turn(struct worker *worker, bool block)
 	event_base_loop(worker->base, flags);
 	share_serve(worker);
 	end_turn(worker);
+	if (share_pending(worker))
+		sched_yield(); /* a syncer that is woken on our processor waits for a turn, not for the kernel's tick */
 	return !finished(worker);
 }
 

@@ -71,7 +71,6 @@ struct worker {
 	uint64_t hurried_until_ns;
 	uint64_t cut_said_ns;         /* when the log last told of a client that was cut */
 	uint64_t hub_armed_ns;        /* what hub_timer is set to; UINT64_MAX: nothing */
-	unsigned handshakes;          /* TLS handshake steps of this turn */
 	void *md5, *md5_ctx;          /* EVP_MD fetched once, and a context to reuse */
 	struct faults *faults;        /* those that are met on purpose; NULL: none */
 	struct list holds;            /* struct fault_hold: what they keep back */

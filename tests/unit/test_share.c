@@ -5,19 +5,26 @@
 #include "h2_client.h"
 #include "server/h2.h"
 
-#define LOOK_NS 50000
+static uint64_t looked_ns, look_ns;
+static nghttp2_session *watched; /* how far its peer's window rises from one look to the next */
+static int32_t watched_window, watched_rise;
 
-static uint64_t looked_ns;
 static uint64_t on_look(struct io *io)
 {
 	(void)io;
-	looked_ns += LOOK_NS;
+	if (watched) {
+		int32_t window = nghttp2_session_get_remote_window_size(watched), rise = window - watched_window;
+		watched_rise = rise > watched_rise ? rise : watched_rise;
+		watched_window = window;
+	}
+	looked_ns += look_ns;
 	return looked_ns + fake_ahead_ns;
 }
 
 static void start(void)
 {
 	setup();
+	look_ns = 50000;
 	looked_ns = io_mono_ns(io_posix());
 	fake_io.mono_ns = on_look;
 }
@@ -26,6 +33,7 @@ TestSuite(share, .init = start, .fini = teardown, .timeout = 60);
 
 #define ONE "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n"
 #define FLOOD 300
+#define STRANGERS 20 /* libevent takes 32 sockets at a time at first */
 
 static void send_pipelined(int fd)
 {
@@ -108,6 +116,101 @@ Test(share, streams_leave_room_for_others)
 	close(good);
 	exact_turns(3);
 	buf_free(&in);
+}
+
+/* What nghttp2 does with a frame takes time as well. */
+Test(share, the_clock_is_looked_at_after_every_few_frames)
+{
+	static const uint8_t update[13] = {0, 0, 4, NGHTTP2_WINDOW_UPDATE, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+	struct buf flood = {0};
+	int fd = connect_client();
+	send_all(fd, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", 33);
+	exact_turns(2);
+	for (unsigned i = 0; i < FLOOD; i++)
+		buf_put(&flood, update, sizeof(update));
+	send_all(fd, flood.p, flood.n);
+	const struct h2 *h2 = container_of(worker.conns.next, struct conn, link)->session;
+	look_ns = 1000;
+	watched = h2->session;
+	watched_window = nghttp2_session_get_remote_window_size(watched);
+	int32_t all = watched_window + FLOOD;
+	turns(1);
+	cr_assert_eq(nghttp2_session_get_remote_window_size(watched), all);
+	cr_assert_geq(watched_rise, 1);
+	cr_assert_leq(watched_rise, 16);
+	watched = NULL;
+	close(fd);
+	exact_turns(3);
+	buf_free(&flood);
+}
+
+/* Head and body are one piece of work, however little time there is: the body does not wait behind others. */
+Test(share, a_request_is_not_left_half_taken)
+{
+	static struct client c;
+	static const char body[40000]; /* three frames */
+	client_open(&c, false);
+	client_pump(&c);
+	const struct conn *conn = container_of(worker.conns.next, struct conn, link);
+	int flood = connect_client();
+	send_pipelined(flood);
+	exact_turns(1);
+	look_ns = SECOND_NS / 100;
+	client_ask(&c, "/echo", body, sizeof(body));
+	client_send(&c);
+	exact_turns(1);
+	cr_assert_eq(conn_held(conn), 0);
+	cr_assert_not(list_empty(&worker.waiting));
+	close(flood);
+	look_ns = 1000;
+	client_pump(&c);
+	cr_assert_eq(c.streams[0].status, 200);
+	client_close(&c);
+}
+
+/* Strangers wait in the queue, whose share is a time; a connection that took no more than its share lately is served beside it. */
+Test(share, strangers_queue_and_others_pass_them)
+{
+	int strangers[STRANGERS], good = connect_client();
+	struct buf in = {0};
+	send_all(good, ONE, strlen(ONE));
+	receive_all(good, &in);
+	cr_assert_gt(in.n, 0u);
+	for (unsigned i = 0; i < STRANGERS; i++)
+		strangers[i] = connect_client();
+	for (unsigned i = 0; i < STRANGERS; i++)
+		send_all(strangers[i], ONE, strlen(ONE));
+	send_all(good, ONE, strlen(ONE));
+	unsigned before = n_dispatched;
+	exact_turns(1);
+	cr_assert_gt(recv(good, buf_reserve(&in, 4096), 4096, 0), 0, "it is answered in the same turn");
+	cr_assert_leq(n_dispatched, before + 10);
+	turns(1);
+	cr_assert_eq(n_dispatched, before + STRANGERS + 1);
+	for (unsigned i = 0; i < STRANGERS; i++)
+		close(strangers[i]);
+	close(good);
+	turns(3);
+	buf_free(&in);
+}
+
+/* Who reads on after his share queues, until he needs no more than it. */
+Test(share, a_flood_queues_until_it_is_over)
+{
+	int fd = connect_client();
+	struct buf all = {0};
+	send_pipelined(fd);
+	exact_turns(2);
+	const struct conn *conn = container_of(worker.conns.next, struct conn, link);
+	cr_assert(conn->queues);
+	while (n_dispatched < FLOOD)
+		receive_all(fd, &all);
+	receive_all(fd, &all);
+	cr_assert_not(conn->queues);
+	cr_assert(conn->reading);
+	close(fd);
+	exact_turns(3);
+	buf_free(&all);
 }
 
 /* The client's reset is read, but lies behind requests that wait: who asks whether it is gone must be told so. */
