@@ -386,11 +386,13 @@ static bool h2_probe(struct request *request)
 {
 	struct h2_stream *stream = request->stream;
 	struct conn *conn = stream->h2->conn;
-	while (!list_empty(&conn->wait_link) && !conn->dead) { /* what has to wait */
+	bool held;
+	do { /* what was read and has to wait, and then one read */
+		held = conn_held(conn) > 0;
 		share_leave(conn);
 		conn_serve(conn);
-	}
-	conn_read(conn); /* RST_STREAM closes the stream, which detaches the request; its memory stays until the turn ends */
+	} while (held && !conn->dead);
+	/* RST_STREAM closes the stream, which detaches the request; its memory stays until the turn ends. */
 	if (request->transport && conn->dead)
 		end_request(stream, request_detach);
 	return request->transport == NULL;

@@ -26,6 +26,7 @@
 #define QUANTUM_NS 100000 /* some five requests */
 #define SERVE_NS 100000   /* a put takes two or three turns to its subscriber */
 #define OPENED_PER_TURN 4 /* about 10 us each */
+#define WAITING_MANY 16
 #define SWEEP_NS 100000
 #define CLOSED_PER_SWEEP 8 /* 10 us each, over TLS 30 */
 #define SWEEP_MS 1000
@@ -70,10 +71,12 @@ void worker_adopt(struct worker *worker, int fd)
 	mailbox_post(&worker->box, &adoption->mail);
 }
 
+/* Who is not opened yet has no deadline: while many wait, theirs would pass before they are served. */
 static void open_some(struct worker *worker)
 {
 	struct list *node;
-	for (unsigned i = 0; i < OPENED_PER_TURN && (node = list_pop(&worker->newcomers)); i++) {
+	unsigned some = worker->n_waiting > WAITING_MANY ? 1 : OPENED_PER_TURN;
+	for (unsigned i = 0; i < some && (node = list_pop(&worker->newcomers)); i++) {
 		struct adoption *adoption = container_of(node, struct adoption, link);
 		conn_open(worker, adoption->fd);
 		free(adoption);

@@ -271,6 +271,34 @@ Test(share, a_storm_of_connections_is_opened_and_closed_bit_by_bit)
 		close(fds[i]);
 }
 
+/* A connection that is opened has deadlines; behind a long queue it would miss them. */
+Test(share, few_connections_are_opened_while_many_wait)
+{
+	int strangers[STRANGERS], pair[2], late[4];
+	for (unsigned i = 0; i < STRANGERS; i++)
+		strangers[i] = connect_client();
+	for (unsigned i = 0; i < STRANGERS; i++)
+		send_all(strangers[i], ONE, strlen(ONE));
+	look_ns = SECOND_NS / 1000; /* one of them a turn */
+	exact_turns(1);
+	cr_assert_gt(worker.n_waiting, 16u);
+	for (unsigned i = 0; i < 4; i++) {
+		cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+		worker_adopt(&worker, pair[0]);
+		late[i] = pair[1];
+	}
+	exact_turns(1);
+	cr_assert_eq(open_connections(), STRANGERS + 1);
+	turns(1);
+	exact_turns(2);
+	cr_assert_eq(open_connections(), STRANGERS + 4);
+	for (unsigned i = 0; i < STRANGERS; i++)
+		close(strangers[i]);
+	for (unsigned i = 0; i < 4; i++)
+		close(late[i]);
+	turns(3);
+}
+
 Test(share, connections_that_came_with_the_stop_are_closed)
 {
 	int pair[2];
