@@ -321,14 +321,15 @@ static bool read_once(struct conn *conn)
 
 void conn_read(struct conn *conn)
 {
-	bool more = true, in_time = true;
+	bool more = true;
 	share_begin(conn->worker);
-	while (more && in_time && conn->reading && !conn->dead) {
+	while (more && conn->reading && !conn->dead) {
 		more = read_once(conn);
-		in_time = share_more(conn->worker);
+		if (more && !share_more(conn->worker)) {
+			conn->queues = true;
+			break;
+		}
 	}
-	if (more && !in_time)
-		conn->queues = true;
 	/* TLS may hold what the socket no longer shows; a cleartext socket stays readable by itself. */
 	conn->read_again = more && conn->tls;
 	if (conn->read_again && conn->reading)

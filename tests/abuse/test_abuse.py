@@ -40,7 +40,7 @@ RSS_MAX = (512 if ASAN else 64) << 20
 ALLOWED = {
     "bystander": "it does not speak to penstock",
     "stalled_subscription": "a slow consumer is served for its five minutes; it costs a cursor",
-    "tls_handshakes": "each is a proper client; a step a turn, and then it is the others' turn",
+    "tls_handshakes": "each is a proper client, and waits in the queue of strangers",
 }
 
 
