@@ -33,6 +33,7 @@
 #include "server/worker.h"
 
 #define BACKLOG 4096 /* as much as Linux allows by itself: in a storm they wait here, and not for the second that a lost SYN takes */
+#define NOTSENT_LOWAT (128 << 10) /* what waits, waits in the outq, where it is a reference and a PING answer can pass */
 #define ACCEPTS_PER_TURN 16
 #define BREATH_NS UINT64_C(1000000) /* after so many: a storm of connections takes at most a tenth of a processor */
 #define PAUSE_NS UINT64_C(100000000)
@@ -89,7 +90,7 @@ void acceptor_on_hangup(struct acceptor *acceptor, void (*on_hangup)(void *arg),
 enum status acceptor_open(struct acceptor *acceptor, const char *listen_on, char **why)
 {
 	struct sockaddr_storage address;
-	int one = 1;
+	int one = 1, lowat = NOTSENT_LOWAT;
 	socklen_t len;
 
 	*acceptor = (struct acceptor){.listen_fd = -1, .signal_fd = -1, .alarm_fd = -1};
@@ -104,6 +105,9 @@ enum status acceptor_open(struct acceptor *acceptor, const char *listen_on, char
 		return fail(listen_on, "get descriptors", why);
 	/* A restart must not wait for the connections of the process before to time out. */
 	setsockopt(acceptor->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	/* Accepted sockets inherit these. Answers and events are small and must not wait for an ACK of the one before. */
+	setsockopt(acceptor->listen_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(acceptor->listen_fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat));
 	if (bind(acceptor->listen_fd, (struct sockaddr *)&address, len) != 0)
 		return fail(listen_on, "be bound", why);
 	print_address(acceptor->listen_fd, acceptor->address);
@@ -156,7 +160,6 @@ static struct worker *choose(struct acceptor *acceptor)
 static void pass_on(struct acceptor *acceptor, int fd)
 {
 	struct worker *worker = choose(acceptor);
-	int one = 1;
 
 	if (!worker) {
 		if (!acceptor->full)
@@ -167,8 +170,6 @@ static void pass_on(struct acceptor *acceptor, int fd)
 		return;
 	}
 	acceptor->full = false;
-	/* Answers and events are small and must not wait for an ACK of the one before. */
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	metric_add(METRIC_connections_accepted, 1);
 	worker_adopt(worker, fd);
 }

@@ -3,7 +3,7 @@
  * Invariants: a connection with something to do is on its worker's dirty list, and nothing is written anywhere but in conn_flush at the
  * end of a turn: one write per connection and turn. The write event is set exactly while `blocked`. Thread: its worker.
  *
- *   - conn_open: socket options, read event; the first byte chooses TLS, the first plaintext bytes the protocol
+ *   - conn_open: read event; the first byte chooses TLS, the first plaintext bytes the protocol
  *   - conn_read: into the worker's staging buffer, to the protocol, which appends to the outq and marks the connection dirty
  *   - conn_fill: the protocol pulls answers and subscriptions up to OUTQ_HIGH
  *   - conn_flush: writev of references, or TLS; what the socket does not take waits for the write event
@@ -16,8 +16,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -35,7 +33,6 @@ static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 #define LINGER_CUT (256u << 10) /* bytes that are dropped so that one who was cut may read why */
 #define CUT_SAID_NS SECOND_NS   /* one line a second and worker tells of an attack as well as a thousand */
 #define IOV_MAX_OURS 256
-#define NOTSENT_LOWAT (128 << 10) /* what waits, waits here, where it is a reference and a PING answer can pass */
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
 static void on_writable(evutil_socket_t fd, short what, void *arg);
@@ -50,7 +47,6 @@ static void set_phase(struct conn *conn, enum conn_phase phase)
 void conn_open(struct worker *worker, int fd)
 {
 	struct conn *conn = xcalloc(1, sizeof(*conn));
-	int one = 1, lowat = NOTSENT_LOWAT;
 	conn->worker = worker;
 	conn->fd = fd;
 	list_init(&conn->dirty_link);
@@ -59,9 +55,6 @@ void conn_open(struct worker *worker, int fd)
 	outq_init(&conn->outq);
 	conn->queues = true;
 	evutil_make_socket_nonblocking(fd);
-	/* Not fatal: a socket that is not TCP has neither. */
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat));
 	event_assign(&conn->write_event, worker->base, fd, EV_WRITE | EV_PERSIST, on_writable, conn);
 	event_priority_set(&conn->write_event, 1);
 	event_assign(&conn->read_event, worker->base, fd, EV_READ | EV_PERSIST, on_readable, conn);

@@ -5,7 +5,8 @@
  * Plaintext in the outq is dropped when it is sealed. At most SEALED_MAX and one record lie sealed. Thread: the connection's worker.
  *
  *   - the front of the outq is gathered, 16 KiB at a time, in the worker's staging buffer: one SSL_write, one record
- *   - up to 80 KiB of records leave in one send
+ *   - up to 80 KiB of records leave in one send, close_notify with the last of them
+ *   - a session ticket leaves at once: it carries the ACK that a client with Nagle's algorithm waits for before it asks
  *   - when all has left, the buffer goes back to the worker, whose next connection to write takes it: an idle connection holds none
  *
  * Failures: every TLS error but "more to read" closes the connection; a peer that leaves without close_notify is a plain end
@@ -163,6 +164,15 @@ static void sealed_give(struct conn *conn)
 	conn->sealed = (struct buf){0};
 }
 
+static void seal_goodbye(struct conn *conn)
+{
+	ERR_clear_error();
+	if (SSL_is_init_finished(conn->tls) && !(SSL_get_shutdown(conn->tls) & SSL_SENT_SHUTDOWN))
+		SSL_shutdown(conn->tls);
+	ERR_clear_error();
+}
+
+/* What is in the outq, and close_notify behind the last of it. */
 static int seal(struct conn *conn)
 {
 	sealed_take(conn);
@@ -175,6 +185,8 @@ static int seal(struct conn *conn)
 			return (int)outcome(conn, rc);
 		outq_drop(&conn->outq, (size_t)rc);
 	}
+	if (conn->closing && !conn->outq.bytes)
+		seal_goodbye(conn);
 	return 0;
 }
 
@@ -195,23 +207,20 @@ static int send_sealed(struct conn *conn)
 
 int conn_tls_flush(struct conn *conn)
 {
-	int rc = send_sealed(conn);
-	while (rc == 0 && conn->outq.bytes && SSL_is_init_finished(conn->tls)) {
-		rc = seal(conn);
+	int rc;
+	do {
+		rc = conn->outq.bytes && SSL_is_init_finished(conn->tls) ? seal(conn) : 0;
 		if (rc == 0)
 			rc = send_sealed(conn);
-	}
+	} while (rc == 0 && conn->outq.bytes && SSL_is_init_finished(conn->tls));
 	if (rc == 0 && conn->sealed.p)
 		sealed_give(conn);
 	return rc;
 }
 
-/* close_notify, if the socket takes it. */
+/* close_notify, unless it left with the last of the outq; if the socket takes it. */
 void conn_tls_goodbye(struct conn *conn)
 {
-	ERR_clear_error();
-	if (SSL_is_init_finished(conn->tls))
-		SSL_shutdown(conn->tls);
-	ERR_clear_error();
+	seal_goodbye(conn);
 	send_sealed(conn);
 }

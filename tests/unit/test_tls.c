@@ -128,6 +128,27 @@ static void ask_over_h1(const char *alpn)
 Test(tls, alpn_http11) { ask_over_h1("\x08http/1.1"); }
 Test(tls, http11_without_alpn) { ask_over_h1(NULL); }
 
+/* As the SDK for JavaScript puts. The ticket does not wait for the answer: before its ACK a client with Nagle's algorithm asks nothing. */
+Test(tls, the_last_answer_and_close_notify_are_one_write)
+{
+	static const char request[] = "POST /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
+	char text[4096] = "";
+	int64_t before = metric_get(METRIC_socket_writes);
+	cr_assert(tls_connect(&c, NULL, TLS1_3_VERSION));
+	turns(3);
+	cr_assert_eq(metric_get(METRIC_socket_writes), before + 2);
+	cr_assert_gt(SSL_write(c.tls, request, sizeof(request) - 1), 0);
+	turns(5);
+	cr_assert_eq(metric_get(METRIC_socket_writes), before + 3);
+	cr_assert_gt(SSL_read(c.tls, text, sizeof(text) - 1), 0);
+	cr_assert_not_null(strstr(text, "\r\n\r\nPOST /a||h|ok"), "%s", text);
+	int rc = SSL_read(c.tls, text, sizeof(text));
+	cr_assert_eq(SSL_get_error(c.tls, rc), SSL_ERROR_ZERO_RETURN);
+	SSL_free(c.tls);
+	close(c.fd);
+	turns(3);
+}
+
 Test(tls, no_protocol_in_common)
 {
 	cr_assert_not(tls_connect(&c, "\x04spdy", TLS1_3_VERSION));
