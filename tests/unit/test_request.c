@@ -115,6 +115,16 @@ Test(request, bodies_grow_and_are_counted_and_capped)
 	cr_assert_eq(metric_get(METRIC_body_bytes), 0);
 
 	request = make("/");
+	cr_assert_eq(request_add_body(request, piece, 16000, BODY_MAX), 0);
+	cr_assert_leq(metric_get(METRIC_body_bytes), 2 * 16000 + 4096, "a long one is not, for little");
+	request_free(request);
+	request = make("/");
+	cr_assert_eq(request_add_body(request, piece, 16000, 8 * sizeof(piece)), 0);
+	cr_assert_eq(request_add_body(request, piece, sizeof(piece), 8 * sizeof(piece)), 0);
+	cr_assert_eq(metric_get(METRIC_body_bytes), 8 * sizeof(piece), "an eighth of it is enough");
+	request_free(request);
+
+	request = make("/");
 	size_t n = 0;
 	while (n + sizeof(piece) <= BODY_MAX) {
 		cr_assert_eq(request_add_body(request, piece, sizeof(piece), 0), 0);
