@@ -224,13 +224,12 @@ static void bury(struct line *line)
 		refuse_waiting(connection);
 }
 
+/* Flushed first: a wire that was too full to be given anything, and is empty now, would otherwise never be asked again. */
 static void write_out(struct line *line)
 {
-	bool more;
-	do {
-		more = line->ops->fill(line);
+	do
 		wire_flush(&line->wire);
-	} while (more);
+	while (line->ops->fill(line));
 }
 
 static void tend_touched(struct connection *connection)
