@@ -307,7 +307,7 @@ static void h1_kept(struct conn *conn)
 			conn_close(conn);
 		return;
 	}
-	if (conn_held(conn) || (h1->state == H1_BODY && !request_room()))
+	if (conn_held(conn) || (h1->state == H1_BODY && !request_takes_more(h1->request, h1->parser.content_length)))
 		conn_set_reading(conn, false); /* until there is an answer, or (looked at by the sweep) memory */
 	if (conn_held(conn) && wants_input(h1) && !is_full(h1))
 		share_wait(conn);
@@ -374,6 +374,19 @@ static void sweep_stream(struct h1 *h1, uint64_t now_ns)
 		conn_close(h1->conn);
 }
 
+/* While we do not read a client is not slow; but it may not stand there for ever either. */
+static void sweep_body(struct h1 *h1, uint64_t now_ns)
+{
+	struct conn *conn = h1->conn;
+	bool withheld = !conn->reading;
+	if (withheld && request_make_room(h1->request, h1->parser.content_length, false)) {
+		conn_set_reading(conn, true);
+		h1->body_ns = now_ns;
+	} else if (withheld ? now_ns - h1->body_ns > BODY_NS : conn_late(conn, now_ns - h1->body_ns, BODY_NS)) {
+		refuse(h1, 408);
+	}
+}
+
 static void h1_sweep(struct conn *conn, uint64_t now_ns)
 {
 	struct h1 *h1 = conn->session;
@@ -387,10 +400,7 @@ static void h1_sweep(struct conn *conn, uint64_t now_ns)
 		sweep_stream(h1, now_ns);
 	if (h1->state != H1_BODY)
 		return;
-	if (conn_late(conn, now_ns - h1->body_ns, BODY_NS))
-		refuse(h1, 408);
-	else if (!conn->reading && request_room())
-		conn_set_reading(conn, true);
+	sweep_body(h1, now_ns);
 }
 
 static void h1_stop(struct conn *conn)

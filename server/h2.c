@@ -89,8 +89,6 @@ void h2_stream_free(struct h2_stream *stream)
 		ghosts_add(h2->ghosts, stream->request);
 	if (stream->request)
 		end_request(stream, request_detach);
-	if (stream->unconsumed)
-		nghttp2_session_consume_connection(h2->session, stream->unconsumed);
 	drop_answer(stream);
 	h2->n_parked -= stream->parked;
 	h2->conn->active_ns = worker_now_ns(h2->conn->worker);
@@ -157,28 +155,26 @@ void h2_stream_head(struct h2_stream *stream)
 
 void h2_stream_give_back(struct h2_stream *stream)
 {
-	nghttp2_session *session = stream->h2->session;
-	size_t n = stream->unconsumed;
-	stream->unconsumed = 0;
 	if (stream->receiving)
-		nghttp2_session_consume(session, stream->id, n);
-	else
-		nghttp2_session_consume_connection(session, n);
+		nghttp2_session_consume_stream(stream->h2->session, stream->id, stream->withheld);
+	stream->withheld = 0;
 }
 
+/* The connection's window goes on whatever happens: a stream that waits for memory holds up no other. */
 void h2_stream_body(struct h2_stream *stream, const uint8_t *p, size_t n, bool last)
 {
 	int refused = stream->request ? request_add_body(stream->request, p, n, stream->content_length) : 0;
-	stream->unconsumed += n;
+	nghttp2_session_consume_connection(stream->h2->session, n);
 	stream->since_ns = conn_body_came(stream->h2->conn, stream->since_ns, n, stream->h2->guard.now_ns);
 	if (refused)
 		h2_stream_refuse(stream, refused);
-	if (!stream->request || last) { /* dropped: only the connection's window goes on */
-		nghttp2_session_consume_connection(stream->h2->session, stream->unconsumed);
-		stream->unconsumed = 0;
-	} else if (request_room()) {
-		h2_stream_give_back(stream);
+	if (!stream->request || last) {
+		stream->withheld = 0;
+		return;
 	}
+	stream->withheld += n;
+	if (request_takes_more(stream->request, stream->content_length))
+		h2_stream_give_back(stream);
 }
 
 void h2_stream_whole(struct h2_stream *stream)

@@ -45,7 +45,7 @@ struct h2_stream {
 	bool parked : 1;         /* whole, and waits until earlier answers are taken */
 	struct request *request; /* until it is answered; its path is the whole target until the head is complete */
 	uint64_t content_length; /* as said by the client; 0: not */
-	size_t unconsumed;       /* body bytes whose window is not given back yet */
+	size_t withheld;         /* body bytes whose window is not given back: it waits for memory */
 	struct buf answer;       /* a whole answer's body */
 	size_t answer_at;
 	uint64_t since_ns;       /* body: see conn_body_came; then, when the answer or the end of a stream last moved */

@@ -366,14 +366,19 @@ static bool h2_busy(const struct conn *conn) { return ((const struct h2 *)conn->
 
 static bool h2_streaming(const struct conn *conn) { return ((const struct h2 *)conn->session)->n_streaming > 0; }
 
-static void sweep_body(struct h2_stream *stream, uint64_t now_ns)
+/* While we withhold its window a stream is not slow; but it may not stand there for ever either. The first of a connection is let on even
+ * when memory is short: all bodies together could fill it without one of them being whole. */
+static void sweep_body(struct h2_stream *stream, uint64_t now_ns, bool first)
 {
-	if (conn_late(stream->h2->conn, now_ns - stream->since_ns, BODY_NS))
-		h2_stream_refuse(stream, 408);
-	else if (stream->unconsumed && request_room())
+	bool withheld = stream->withheld > 0;
+	if (withheld && request_make_room(stream->request, stream->content_length, first)) {
 		h2_stream_give_back(stream);
-	else
+		stream->since_ns = now_ns;
+	} else if (withheld ? now_ns - stream->since_ns > BODY_NS : conn_late(stream->h2->conn, now_ns - stream->since_ns, BODY_NS)) {
+		h2_stream_refuse(stream, 408);
+	} else {
 		return;
+	}
 	conn_dirty(stream->h2->conn);
 }
 
@@ -401,12 +406,14 @@ static void h2_sweep(struct conn *conn, uint64_t now_ns)
 		fail(h2, NGHTTP2_ERR_FLOODED);
 		return;
 	}
+	bool first = true;
 	h2->stalled = false;
 	LIST_EACH (node, &h2->streams) {
 		struct h2_stream *stream = container_of(node, struct h2_stream, link);
-		if (stream->receiving && stream->request)
-			sweep_body(stream, now_ns);
-		else if (stream->streaming || stream->parked || stream->answer.n)
+		if (stream->receiving && stream->request) {
+			sweep_body(stream, now_ns, first);
+			first = false;
+		} else if (stream->streaming || stream->parked || stream->answer.n)
 			sweep_output(stream, now_ns);
 	}
 }

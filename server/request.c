@@ -236,17 +236,22 @@ void request_set_target(struct request *request, struct str method, struct str t
 	request->exchange->query = mark ? arena_str(&request->arena, (struct str){mark + 1, target.n - n - 1}) : STR("");
 }
 
-bool request_room(void) { return metric_get(METRIC_body_bytes) < BODIES_MAX; }
+static bool has_memory(void) { return metric_get(METRIC_body_bytes) < BODIES_MAX; }
 
-/* Doubles, so that a declared length is not trusted with much more than what came: only a small one is allocated at once, and another when
- * an eighth of it is here. (With doubling alone a put of 500 KB was copied one and a half times while it arrived.) */
-static bool grow_body(struct request *request, size_t need, uint64_t expected)
+/* Those that have their room go on when memory is short: were all held up, none would end. */
+bool request_takes_more(const struct request *request, uint64_t expected)
 {
-	size_t cap = request->exchange->body_cap ? request->exchange->body_cap * 2 : BODY_FIRST;
-	while (cap < need)
-		cap *= 2;
-	if (expected >= need && (expected <= BODY_AT_ONCE || expected / 8 <= need || expected < cap))
-		cap = (size_t)expected;
+	return (expected && request->exchange->body_cap >= expected) || has_memory();
+}
+
+/* Is a declared length trusted, after `need` bytes? A small one at once, another when an eighth of it is here and memory is not short. */
+static bool is_trusted(size_t need, uint64_t expected)
+{
+	return expected >= need && (expected <= BODY_AT_ONCE || (expected / 8 <= need && has_memory()));
+}
+
+static bool set_room(struct request *request, size_t cap)
+{
 	uint8_t *body = realloc(request->exchange->body, cap);
 	if (!body)
 		return false;
@@ -255,6 +260,26 @@ static bool grow_body(struct request *request, size_t need, uint64_t expected)
 	request->exchange->body = body;
 	request->exchange->body_cap = cap;
 	return true;
+}
+
+/* Doubles until the declared length is trusted. (With doubling alone a put of 500 KB was copied one and a half times while it arrived.) */
+static bool grow_body(struct request *request, size_t need, uint64_t expected)
+{
+	size_t cap = request->exchange->body_cap ? request->exchange->body_cap * 2 : BODY_FIRST;
+	while (cap < need)
+		cap *= 2;
+	if (is_trusted(need, expected) || (expected >= need && expected < cap))
+		cap = (size_t)expected;
+	return set_room(request, cap);
+}
+
+bool request_make_room(struct request *request, uint64_t expected, bool urgent)
+{
+	if (expected && request->exchange->body_cap >= expected)
+		return true;
+	if (!has_memory() && (!urgent || metric_get(METRIC_body_bytes) > BODIES_HARD))
+		return false;
+	return expected == 0 || set_room(request, (size_t)expected);
 }
 
 int request_add_body(struct request *request, const void *p, size_t n, uint64_t expected)

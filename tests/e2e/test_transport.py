@@ -3,6 +3,8 @@ R1 one port for all, R2 TLS, R3 connection frames, R4 the answer's form, R5 firs
 
 import base64
 import json
+import os
+import pathlib
 import socket
 import ssl
 import subprocess
@@ -14,6 +16,8 @@ import h2.settings
 import pytest
 from h2_client import H2Client
 from penstock_client import ApiError, Client, Server, Subscription, data_of, headers
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -409,3 +413,11 @@ def test_nghttp_puts_and_h2load_keeps_a_connection_busy(penstock, tmp_path, sche
     assert ":status: 200" in done.stdout and '"StreamNames"' in done.stdout
     done = subprocess.run(["h2load", "-n", "2000", "-c", "2", "-m", "50", "-d", str(body), *head, url], capture_output=True, text=True, timeout=60)
     assert "2000 succeeded, 0 failed, 0 errored" in done.stdout and "status codes: 2000 2xx" in done.stdout
+
+
+def test_bodies_beyond_the_memory_for_them_wait_and_are_all_taken(penstock):
+    """128 bodies of 2.7 MB at once are more than the 256 MiB that all may have; who has to wait is not slow, and nobody waits for ever."""
+    load = pathlib.Path(os.environ.get("PENSTOCK_BIN", ROOT / "build" / "penstock")).with_name("penstock-load")
+    done = subprocess.run([load, "--endpoint", f"http://127.0.0.1:{penstock.port}", "--consumers", "0", "--rate", "0", "--producers", "8", "--in-flight", "16",
+                           "--batch", "40", "--size", "50000", "--warmup", "0", "--seconds", "2"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout

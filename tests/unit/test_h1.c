@@ -476,6 +476,22 @@ Test(h1, memory_short_stops_reading)
 	bye();
 }
 
+/* Else all bodies could be held up together, each with its room, and none would end. */
+Test(h1, a_body_that_has_its_room_is_read_when_memory_is_short)
+{
+	static char half[200000];
+	memset(half, 'x', sizeof(half));
+	open_and_say("POST /x HTTP/1.1\r\n" HOST "Content-Length: 400000\r\n\r\n");
+	send_all(fd, half, sizeof(half));
+	turns(5);
+	metric_add(METRIC_body_bytes, BODIES_MAX);
+	send_all(fd, half, sizeof(half));
+	cr_assert_not(hear());
+	cr_assert_eq(count("HTTP/1.1 200 OK"), 1u);
+	metric_add(METRIC_body_bytes, -BODIES_MAX);
+	bye();
+}
+
 Test(h1, stop_lets_everybody_finish)
 {
 	int idle = connect_client();

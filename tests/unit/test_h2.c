@@ -116,6 +116,31 @@ Test(h2, body_beyond_the_cap_is_413)
 	client_close(&c);
 }
 
+/* Bodies that fill the memory together, none of them whole, must not hold each other up; and who waits for memory is not slow. */
+Test(h2, memory_short_lets_one_body_on)
+{
+	static char body[3 << 20];
+	client_open(&c, false);
+	client_pump(&c);
+	metric_add(METRIC_body_bytes, BODIES_MAX);
+	unsigned a = client_ask(&c, "/a", body, sizeof(body)), b = client_ask(&c, "/b", body, sizeof(body));
+	client_pump(&c);
+	cr_assert_eq(n_dispatched, 0u);
+	for (unsigned i = 0; i < 20 && n_dispatched == 0; i++) {
+		pass(SECOND_NS);
+		client_pump(&c);
+	}
+	cr_assert_eq(c.streams[a].status, 200);
+	cr_assert_eq(c.streams[b].status, 0);
+	for (unsigned i = 0; i < 20 && n_dispatched == 1; i++) {
+		pass(SECOND_NS);
+		client_pump(&c);
+	}
+	cr_assert_eq(c.streams[b].status, 200);
+	metric_add(METRIC_body_bytes, -BODIES_MAX);
+	client_close(&c);
+}
+
 Test(h2, memory_short_shuts_windows)
 {
 	static char body[3 << 20];

@@ -139,12 +139,13 @@ Test(request, bodies_grow_and_are_counted_and_capped)
 	cr_assert_eq(worker.body_bytes, request->exchange->body_cap);
 
 	metric_add(METRIC_body_bytes, BODIES_MAX);
-	cr_assert_not(request_room());
+	cr_assert_not(request_takes_more(request, 0));
+	cr_assert(request_takes_more(request, n), "it has its room");
 	metric_add(METRIC_body_bytes, BODIES_MAX);
 	struct request *other = make("/");
 	cr_assert_eq(request_add_body(other, piece, 1, 1), 503, "far over the cap of all bodies");
 	metric_add(METRIC_body_bytes, -2 * BODIES_MAX);
-	cr_assert(request_room());
+	cr_assert(request_takes_more(request, 0));
 	cr_assert_eq(request_add_body(other, piece, 1, BODY_MAX + 1), 413);
 	request_free(other);
 	request_free(request);
