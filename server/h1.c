@@ -378,7 +378,7 @@ static void sweep_stream(struct h1 *h1, uint64_t now_ns)
 static void sweep_body(struct h1 *h1, uint64_t now_ns)
 {
 	struct conn *conn = h1->conn;
-	bool withheld = !conn->reading;
+	bool withheld = !conn->reading && !conn_held(conn) && list_empty(&conn->wait_link); /* else it is others' turn */
 	if (withheld && request_make_room(h1->request, h1->parser.content_length, false)) {
 		conn_set_reading(conn, true);
 		h1->body_ns = now_ns;

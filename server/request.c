@@ -244,10 +244,10 @@ bool request_takes_more(const struct request *request, uint64_t expected)
 	return (expected && request->exchange->body_cap >= expected) || has_memory();
 }
 
-/* Is a declared length trusted, after `need` bytes? A small one at once, another when an eighth of it is here and memory is not short. */
+/* Is a declared length trusted, after `need` bytes? A small one at once, another when an eighth of it is here. */
 static bool is_trusted(size_t need, uint64_t expected)
 {
-	return expected >= need && (expected <= BODY_AT_ONCE || (expected / 8 <= need && has_memory()));
+	return expected && expected >= need && (expected <= BODY_AT_ONCE || expected / 8 <= need);
 }
 
 static bool set_room(struct request *request, size_t cap)
@@ -268,7 +268,7 @@ static bool grow_body(struct request *request, size_t need, uint64_t expected)
 	size_t cap = request->exchange->body_cap ? request->exchange->body_cap * 2 : BODY_FIRST;
 	while (cap < need)
 		cap *= 2;
-	if (is_trusted(need, expected) || (expected >= need && expected < cap))
+	if ((is_trusted(need, expected) && (expected <= BODY_AT_ONCE || has_memory())) || (expected >= need && expected < cap))
 		cap = (size_t)expected;
 	return set_room(request, cap);
 }
@@ -279,7 +279,7 @@ bool request_make_room(struct request *request, uint64_t expected, bool urgent)
 		return true;
 	if (!has_memory() && (!urgent || metric_get(METRIC_body_bytes) > BODIES_HARD))
 		return false;
-	return expected == 0 || set_room(request, (size_t)expected);
+	return !is_trusted(request->exchange->body_len, expected) || set_room(request, (size_t)expected);
 }
 
 int request_add_body(struct request *request, const void *p, size_t n, uint64_t expected)

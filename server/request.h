@@ -134,8 +134,8 @@ void request_set_target(struct request *request, struct str method, struct str t
 int request_add_body(struct request *request, const void *p, size_t n, uint64_t expected);
 /* May more of it come? It has all its room already, or there is memory for more bodies. False: give no window back, read no socket. */
 bool request_takes_more(const struct request *request, uint64_t expected);
-/* For one that had to wait: gives it all its room now, and says whether more may come. Urgent: even when memory is short, as long as it is
- * not far over the bound. */
+/* For one that had to wait: may more come now? Then it gets all its room, if its length is trusted. Urgent: even when memory is short, as
+ * long as it is not far over the bound. */
 bool request_make_room(struct request *request, uint64_t expected, bool urgent);
 /* Transport: the request is whole: to dispatch_request. */
 void request_dispatch(struct request *request);

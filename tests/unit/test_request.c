@@ -147,6 +147,20 @@ Test(request, bodies_grow_and_are_counted_and_capped)
 	metric_add(METRIC_body_bytes, -2 * BODIES_MAX);
 	cr_assert(request_takes_more(request, 0));
 	cr_assert_eq(request_add_body(other, piece, 1, BODY_MAX + 1), 413);
+	cr_assert_eq(request_add_body(other, piece, 100, 1000000), 0);
+	cr_assert(request_make_room(other, 1000000, false));
+	cr_assert_leq(other->exchange->body_cap, 4096u, "little has come: no room for all of it");
+	metric_add(METRIC_body_bytes, BODIES_MAX);
+	cr_assert_not(request_make_room(other, 1000000, false), "short");
+	cr_assert(request_make_room(other, 1000000, true), "but not far over the bound");
+	cr_assert_eq(other->exchange->body_cap, 4096u);
+	metric_add(METRIC_body_bytes, -BODIES_MAX);
+	request_free(other);
+	other = make("/");
+	cr_assert(request_make_room(other, 0, false));
+	cr_assert_eq(other->exchange->body_cap, 0u);
+	cr_assert_eq(request_add_body(other, piece, 20000, 100000), 0);
+	cr_assert_eq(other->exchange->body_cap, 100000u);
 	request_free(other);
 	request_free(request);
 }
