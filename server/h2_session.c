@@ -413,8 +413,9 @@ static void h2_sweep(struct conn *conn, uint64_t now_ns)
 		if (stream->receiving && stream->request) {
 			sweep_body(stream, now_ns, first);
 			first = false;
-		} else if (stream->streaming || stream->parked || stream->answer.n)
+		} else if (stream->streaming || stream->parked || stream->answer.n) {
 			sweep_output(stream, now_ns);
+		}
 	}
 }
 
