@@ -145,6 +145,11 @@ uint64_t conn_body_came(const struct conn *conn, uint64_t since_ns, size_t n, ui
 	return now_ns - since_ns > paid_ns ? since_ns + paid_ns : now_ns;
 }
 
+bool conn_body_late(struct conn *conn, uint64_t since_ns, uint64_t now_ns, bool withheld)
+{
+	return withheld ? now_ns - since_ns > BODY_NS : conn_late(conn, now_ns - since_ns, BODY_NS);
+}
+
 void conn_finish(struct conn *conn, bool linger)
 {
 	conn->closing = true;

@@ -102,6 +102,8 @@ bool conn_late(struct conn *conn, uint64_t waited_ns, uint64_t limit_ns);
 /* A body is a debt that grows by a second each second and is paid by bytes: since_ns is when it was last paid in full. Returns it
  * after n more bytes. */
 uint64_t conn_body_came(const struct conn *conn, uint64_t since_ns, size_t n, uint64_t now_ns);
+/* For sweeps: is it late? Withheld: we do not let it come. Its client is not slow then, but it may not stand there for ever either. */
+bool conn_body_late(struct conn *conn, uint64_t since_ns, uint64_t now_ns, bool withheld);
 void conn_dirty(struct conn *conn);            /* fill and flush at the end of this turn */
 void conn_set_reading(struct conn *conn, bool reading);
 void conn_read(struct conn *conn);             /* reads now what is there, and processes it */

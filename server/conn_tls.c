@@ -207,12 +207,12 @@ static int send_sealed(struct conn *conn)
 
 int conn_tls_flush(struct conn *conn)
 {
-	int rc;
-	do {
-		rc = conn->outq.bytes && SSL_is_init_finished(conn->tls) ? seal(conn) : 0;
+	int rc = send_sealed(conn);
+	while (rc == 0 && conn->outq.bytes && SSL_is_init_finished(conn->tls)) {
+		rc = seal(conn);
 		if (rc == 0)
 			rc = send_sealed(conn);
-	} while (rc == 0 && conn->outq.bytes && SSL_is_init_finished(conn->tls));
+	}
 	if (rc == 0 && conn->sealed.p)
 		sealed_give(conn);
 	return rc;

@@ -374,7 +374,6 @@ static void sweep_stream(struct h1 *h1, uint64_t now_ns)
 		conn_close(h1->conn);
 }
 
-/* While we do not read a client is not slow; but it may not stand there for ever either. */
 static void sweep_body(struct h1 *h1, uint64_t now_ns)
 {
 	struct conn *conn = h1->conn;
@@ -382,7 +381,7 @@ static void sweep_body(struct h1 *h1, uint64_t now_ns)
 	if (withheld && request_make_room(h1->request, h1->parser.content_length, false)) {
 		conn_set_reading(conn, true);
 		h1->body_ns = now_ns;
-	} else if (withheld ? now_ns - h1->body_ns > BODY_NS : conn_late(conn, now_ns - h1->body_ns, BODY_NS)) {
+	} else if (conn_body_late(conn, h1->body_ns, now_ns, withheld)) {
 		refuse(h1, 408);
 	}
 }
@@ -398,9 +397,8 @@ static void h1_sweep(struct conn *conn, uint64_t now_ns)
 	}
 	if (h1->state == H1_STREAM)
 		sweep_stream(h1, now_ns);
-	if (h1->state != H1_BODY)
-		return;
-	sweep_body(h1, now_ns);
+	if (h1->state == H1_BODY)
+		sweep_body(h1, now_ns);
 }
 
 static void h1_stop(struct conn *conn)

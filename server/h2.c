@@ -1,8 +1,8 @@
 /* h2.c: the streams of an HTTP/2 connection: requests in, whole answers and subscriptions out.
  *
  * Invariants: a stream lives from its header block's beginning to on_stream_close, and nobody else frees it; its request lives until it is
- * answered, or until the subscription's last byte was handed over, or the stream closes. Windows are given back only for body bytes that
- * we kept or dropped for good, and only while bodies have room in memory. Thread: the connection's worker.
+ * answered, or until the subscription's last byte was handed over, or the stream closes. The connection's window is given back for each
+ * body byte, the stream's only while its body has room or there is memory. Thread: the connection's worker.
  *
  *   - head: pseudo fields and headers into the request, counted (nghttp2 does not enforce MAX_HEADER_LIST_SIZE)
  *   - body: kept, window given back; END_STREAM dispatches
@@ -155,8 +155,7 @@ void h2_stream_head(struct h2_stream *stream)
 
 void h2_stream_give_back(struct h2_stream *stream)
 {
-	if (stream->receiving)
-		nghttp2_session_consume_stream(stream->h2->session, stream->id, stream->withheld);
+	nghttp2_session_consume_stream(stream->h2->session, stream->id, stream->withheld);
 	stream->withheld = 0;
 }
 

@@ -366,15 +366,14 @@ static bool h2_busy(const struct conn *conn) { return ((const struct h2 *)conn->
 
 static bool h2_streaming(const struct conn *conn) { return ((const struct h2 *)conn->session)->n_streaming > 0; }
 
-/* While we withhold its window a stream is not slow; but it may not stand there for ever either. The first of a connection is let on even
- * when memory is short: all bodies together could fill it without one of them being whole. */
+/* The first of a connection is let on even when memory is short: all bodies together could fill it without one of them being whole. */
 static void sweep_body(struct h2_stream *stream, uint64_t now_ns, bool first)
 {
 	bool withheld = stream->withheld > 0;
 	if (withheld && request_make_room(stream->request, stream->content_length, first)) {
 		h2_stream_give_back(stream);
 		stream->since_ns = now_ns;
-	} else if (withheld ? now_ns - stream->since_ns > BODY_NS : conn_late(stream->h2->conn, now_ns - stream->since_ns, BODY_NS)) {
+	} else if (conn_body_late(stream->h2->conn, stream->since_ns, now_ns, withheld)) {
 		h2_stream_refuse(stream, 408);
 	} else {
 		return;

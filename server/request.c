@@ -25,7 +25,7 @@
 #include "server/fault.h"
 #include "server/worker.h"
 
-/* Bodies that are in their windows when BODIES_MAX is passed still arrive; beyond this they are refused. */
+/* Bodies that are in their windows when BODIES_MAX is passed still arrive, and those that must go on; beyond this they are refused. */
 #define BODIES_HARD (BODIES_MAX + BODIES_MAX / 2)
 #define HEADERS_FIRST 16u
 #define BODY_FIRST 4096u /* first allocation when the client does not say how long the body is */
@@ -238,11 +238,10 @@ void request_set_target(struct request *request, struct str method, struct str t
 
 static bool has_memory(void) { return metric_get(METRIC_body_bytes) < BODIES_MAX; }
 
+static bool has_room(const struct request *request, uint64_t expected) { return expected && request->exchange->body_cap >= expected; }
+
 /* Those that have their room go on when memory is short: were all held up, none would end. */
-bool request_takes_more(const struct request *request, uint64_t expected)
-{
-	return (expected && request->exchange->body_cap >= expected) || has_memory();
-}
+bool request_takes_more(const struct request *request, uint64_t expected) { return has_room(request, expected) || has_memory(); }
 
 /* Is a declared length trusted, after `need` bytes? A small one at once, another when an eighth of it is here. */
 static bool is_trusted(size_t need, uint64_t expected)
@@ -275,7 +274,7 @@ static bool grow_body(struct request *request, size_t need, uint64_t expected)
 
 bool request_make_room(struct request *request, uint64_t expected, bool urgent)
 {
-	if (expected && request->exchange->body_cap >= expected)
+	if (has_room(request, expected))
 		return true;
 	if (!has_memory() && (!urgent || metric_get(METRIC_body_bytes) > BODIES_HARD))
 		return false;

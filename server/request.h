@@ -132,9 +132,10 @@ void request_set_target(struct request *request, struct str method, struct str t
 /* Transport: more of the body; expected: its whole length if the client said one, else 0. 0, or the status that refuses it: 413 beyond
  * BODY_MAX, 503 when all bodies together have passed BODIES_MAX by far. */
 int request_add_body(struct request *request, const void *p, size_t n, uint64_t expected);
-/* May more of it come? It has all its room already, or there is memory for more bodies. False: give no window back, read no socket. */
+/* Transport: may more of it come? It has all its room already, or there is memory for more bodies. False: give no window back, read no
+ * socket; it is for the sweep to ask request_make_room. */
 bool request_takes_more(const struct request *request, uint64_t expected);
-/* For one that had to wait: may more come now? Then it gets all its room, if its length is trusted. Urgent: even when memory is short, as
+/* Transport, for one that had to wait: may more come now? Then it gets all its room, if its length is trusted. Urgent: even when memory is short, as
  * long as it is not far over the bound. */
 bool request_make_room(struct request *request, uint64_t expected, bool urgent);
 /* Transport: the request is whole: to dispatch_request. */

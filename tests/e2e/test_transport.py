@@ -3,7 +3,6 @@ R1 one port for all, R2 TLS, R3 connection frames, R4 the answer's form, R5 firs
 
 import base64
 import json
-import os
 import pathlib
 import socket
 import ssl
@@ -14,10 +13,9 @@ import time
 import h2.events
 import h2.settings
 import pytest
+from conftest import binary
 from h2_client import H2Client
 from penstock_client import ApiError, Client, Server, Subscription, data_of, headers
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -417,7 +415,7 @@ def test_nghttp_puts_and_h2load_keeps_a_connection_busy(penstock, tmp_path, sche
 
 def test_bodies_beyond_the_memory_for_them_wait_and_are_all_taken(penstock):
     """128 bodies of 2.7 MB at once are more than the 256 MiB that all may have; who has to wait is not slow, and nobody waits for ever."""
-    load = pathlib.Path(os.environ.get("PENSTOCK_BIN", ROOT / "build" / "penstock")).with_name("penstock-load")
+    load = pathlib.Path(binary()).with_name("penstock-load")
     done = subprocess.run([load, "--endpoint", f"http://127.0.0.1:{penstock.port}", "--consumers", "0", "--rate", "0", "--producers", "8", "--in-flight", "16",
                            "--batch", "40", "--size", "50000", "--warmup", "0", "--seconds", "2"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
     assert done.returncode == 0, done.stdout
