@@ -13,6 +13,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "codec/echo.h"
 #include "codec/shape_table.h"
 #include "codec/utf8.h"
 #include "penstock/api.h"
@@ -160,8 +161,9 @@ static enum status convert_boolean(struct binding *binding, const struct value *
 		}
 	struct buf text = {0};
 	buf_put_char(&text, '\'');
-	for (size_t i = 0; i < value->str.n; i++)
-		buf_put_char(&text, ascii_upper(value->str.p[i]));
+	echo_put(&text, value->str);
+	for (size_t i = 0; i < text.n; i++)
+		text.p[i] = (uint8_t)ascii_upper((char)text.p[i]);
 	buf_put_str(&text, STR("' can not be converted to an Boolean"));
 	return refuse(binding, &text);
 }
@@ -190,7 +192,7 @@ static enum status refuse_base64(struct binding *binding, struct str s)
 {
 	struct buf text = {0};
 	buf_put_char(&text, '\'');
-	buf_put_str(&text, s);
+	echo_put(&text, s);
 	buf_put_str(&text, STR("' can not be converted to a Blob: "));
 	size_t units = utf8_utf16_len(s);
 	struct str bad = bad_base64_char(s);

@@ -27,7 +27,7 @@ static bool matches_name(struct str s)
 	return s.n > 0;
 }
 
-/* `0|([1-9]\d{0,more})` */
+/* `^(0|([1-9]\d{0,more}))$` */
 static bool matches_number(struct str s, size_t more)
 {
 	if (s.n == 0 || s.n > more + 1)
@@ -148,5 +148,5 @@ const struct pattern pattern_name = {"[a-zA-Z0-9_.-]+", matches_name};
 const struct pattern pattern_stream_arn = {"arn:aws.*:kinesis:.*:\\d{12}:stream/\\S+", matches_stream_arn};
 const struct pattern pattern_consumer_arn = {
 	"^(arn):aws.*:kinesis:.*:\\d{12}:.*stream\\/[a-zA-Z0-9_.-]+\\/consumer\\/[a-zA-Z0-9_.-]+:[0-9]+", matches_consumer_arn};
-const struct pattern pattern_hash_key = {"0|([1-9]\\d{0,38})", matches_hash_key};
-const struct pattern pattern_sequence_number = {"0|([1-9]\\d{0,128})", matches_sequence_number};
+const struct pattern pattern_hash_key = {"^(0|([1-9]\\d{0,38}))$", matches_hash_key};
+const struct pattern pattern_sequence_number = {"^(0|([1-9]\\d{0,128}))$", matches_sequence_number};

@@ -35,7 +35,6 @@ struct shape {
 	const struct member *members;  /* STRUCTURE: in the order of conversion and validation; name NULL behind the last */
 	const struct shape *element;   /* LIST: a STRUCTURE */
 	size_t element_size;           /* LIST: its C struct */
-	const char *java_class;        /* LIST: how AWS prints an element */
 };
 
 struct member {

@@ -1,4 +1,4 @@
-/* shape_tables.c: the 39 operations and the inputs of those that are here. Constant: any thread.
+/* shape_tables.c: the 57 operations and the inputs of those that are here. Constant: any thread.
  *
  * Constraints are those of the public service model; the order of members is the order in which AWS converts and validates them
  * (recorded by kinesalite where it knows the operation, else the model's with the stream's names last). StreamId is not in the tables: it
@@ -35,6 +35,7 @@ static const char *const iterator_types[] = {"AFTER_SEQUENCE_NUMBER", "LATEST", 
 static const char *const filter_types[] = {
 	"AFTER_SHARD_ID", "AT_TRIM_HORIZON", "FROM_TRIM_HORIZON", "AT_LATEST", "AT_TIMESTAMP", "FROM_TIMESTAMP", NULL};
 static const char *const stream_modes[] = {"PROVISIONED", "ON_DEMAND", NULL};
+static const char *const distribution_strategies[] = {"AUTO", "USER_PARTITION_KEY", NULL};
 static const char *const scaling_types[] = {"UNIFORM_SCALING", NULL};
 
 static const struct shape name = {.type = SHAPE_STRING, .range = RANGE(1, 128), .pattern = &pattern_name};
@@ -49,8 +50,10 @@ static const struct shape iterator_type = {.type = SHAPE_STRING, .values = itera
 static const struct shape filter_type = {.type = SHAPE_STRING, .values = filter_types};
 static const struct shape stream_mode = {.type = SHAPE_STRING, .values = stream_modes};
 static const struct shape scaling_type = {.type = SHAPE_STRING, .values = scaling_types};
+static const struct shape distribution_strategy = {.type = SHAPE_STRING, .values = distribution_strategies};
 static const struct shape limit = {.type = SHAPE_INTEGER, .range = RANGE(1, 10000)};
-static const struct shape positive = {.type = SHAPE_INTEGER, .range = AT_LEAST(1)};
+/* PositiveIntegerObject. The model has no upper bound any more; AWS's validation still has. */
+static const struct shape positive = {.type = SHAPE_INTEGER, .range = RANGE(1, 100000)};
 static const struct shape natural = {.type = SHAPE_INTEGER, .range = AT_LEAST(0)};
 static const struct shape record_size = {.type = SHAPE_INTEGER, .range = RANGE(1024, 10240)};
 static const struct shape boolean = {.type = SHAPE_BOOLEAN};
@@ -79,6 +82,7 @@ static const struct member create_stream_members[] = {
 	 .extra = offsetof(struct create_stream_input, n_tags)},
 	MEMBER(create_stream_input, warm_throughput_mibps, "WarmThroughputMiBps", natural),
 	MEMBER(create_stream_input, max_record_size_kib, "MaxRecordSizeInKiB", record_size),
+	MEMBER(create_stream_input, record_distribution_strategy, "RecordDistributionStrategy", distribution_strategy),
 	END,
 };
 static const struct shape create_stream = {.type = SHAPE_STRUCTURE, .members = create_stream_members};
@@ -145,6 +149,7 @@ static const struct member put_record_members[] = {
 	REQUIRED(put_record_input, data, "Data", data),
 	MEMBER(put_record_input, stream_name, "StreamName", name),
 	MEMBER(put_record_input, stream_arn, "StreamARN", stream_arn),
+	MEMBER(put_record_input, dry_run, "DryRun", boolean),
 	END,
 };
 static const struct shape put_record = {.type = SHAPE_STRUCTURE, .members = put_record_members};
@@ -161,7 +166,6 @@ static const struct shape put_records_list = {
 	.range = RANGE(1, 500),
 	.element = &put_records_entry,
 	.element_size = sizeof(struct put_records_entry),
-	.java_class = "com.amazonaws.kinesis.v20131202.PutRecordsRequestEntry",
 };
 
 static const struct member put_records_members[] = {
@@ -172,6 +176,7 @@ static const struct member put_records_members[] = {
 	 .extra = offsetof(struct put_records_input, n_records)},
 	MEMBER(put_records_input, stream_name, "StreamName", name),
 	MEMBER(put_records_input, stream_arn, "StreamARN", stream_arn),
+	MEMBER(put_records_input, dry_run, "DryRun", boolean),
 	END,
 };
 static const struct shape put_records = {.type = SHAPE_STRUCTURE, .members = put_records_members};
@@ -183,6 +188,7 @@ static const struct member get_shard_iterator_members[] = {
 	MEMBER(get_shard_iterator_input, stream_name, "StreamName", name),
 	MEMBER(get_shard_iterator_input, stream_arn, "StreamARN", stream_arn),
 	MEMBER(get_shard_iterator_input, timestamp, "Timestamp", timestamp),
+	MEMBER(get_shard_iterator_input, dry_run, "DryRun", boolean),
 	END,
 };
 static const struct shape get_shard_iterator = {.type = SHAPE_STRUCTURE, .members = get_shard_iterator_members};
@@ -191,6 +197,7 @@ static const struct member get_records_members[] = {
 	MEMBER(get_records_input, limit, "Limit", limit),
 	REQUIRED(get_records_input, shard_iterator, "ShardIterator", shard_iterator),
 	MEMBER(get_records_input, stream_arn, "StreamARN", stream_arn),
+	MEMBER(get_records_input, dry_run, "DryRun", boolean),
 	END,
 };
 static const struct shape get_records = {.type = SHAPE_STRUCTURE, .members = get_records_members};
@@ -240,6 +247,7 @@ static const struct member subscribe_to_shard_members[] = {
 	 .required = true,
 	 .offset = offsetof(struct subscribe_to_shard_input, position),
 	 .extra = offsetof(struct subscribe_to_shard_input, position.present)},
+	MEMBER(subscribe_to_shard_input, dry_run, "DryRun", boolean),
 	END,
 };
 static const struct shape subscribe_to_shard = {.type = SHAPE_STRUCTURE, .members = subscribe_to_shard_members};
@@ -323,10 +331,28 @@ static const struct operation operations[] = {
 	NOT_THERE_YET("UpdateMaxRecordSize"),
 	NOT_THERE_YET("UpdateStreamMode"),
 	NOT_THERE_YET("UpdateStreamWarmThroughput"),
+	NOT_THERE_YET("AcknowledgeDeadLetterQueueRecords"),
+	NOT_THERE_YET("AcknowledgeQueueRecords"),
+	NOT_THERE_YET("CreateChannel"),
+	NOT_THERE_YET("CreateQueue"),
+	NOT_THERE_YET("DeleteChannel"),
+	NOT_THERE_YET("DeleteQueue"),
+	NOT_THERE_YET("DescribeChannel"),
+	NOT_THERE_YET("DescribeQueue"),
+	NOT_THERE_YET("ListChannels"),
+	NOT_THERE_YET("ListQueues"),
+	NOT_THERE_YET("ReceiveDeadLetterQueueRecords"),
+	NOT_THERE_YET("ReceiveQueueRecords"),
+	NOT_THERE_YET("RestoreDeadLetterQueueRecords"),
+	NOT_THERE_YET("UpdateChannel"),
+	NOT_THERE_YET("UpdateDeadLetterQueueRecordsVisibility"),
+	NOT_THERE_YET("UpdateQueue"),
+	NOT_THERE_YET("UpdateQueueRecordsVisibility"),
+	NOT_THERE_YET("UpdateStreamRecordDistributionStrategy"),
 };
 
 #define N_OPERATIONS (sizeof(operations) / sizeof(operations[0]))
-_Static_assert(N_OPERATIONS == 39, "API version 2013-12-02 has 39 operations");
+_Static_assert(N_OPERATIONS == 57, "API version 2013-12-02 has 57 operations, as of November 2026");
 
 const struct operation *operation_at(size_t i) { return i < N_OPERATIONS ? &operations[i] : NULL; }
 

@@ -13,6 +13,7 @@
 #include "server/ops.h"
 #include "server/rates.h"
 #include "server/resolve.h"
+#include "server/tags.h"
 #include "server/token.h"
 #include "server/worker.h"
 
@@ -124,7 +125,8 @@ void ops_consumer_register(struct request *request)
 {
 	const struct register_stream_consumer_input *input = request->exchange->input;
 	const struct stream_info *stream = resolve_stream(request, (struct str){NULL, 0}, input->stream_arn);
-	if (stream == NULL || !rates_pass(request, stream->id, str_of(stream->name)))
+	if (stream == NULL || !rates_pass(request, stream->id, str_of(stream->name)) ||
+	    !tags_pass(request, "consumer", input->consumer_name, input->tags, input->n_tags))
 		return;
 	change_send(request, change_new(request, CHANGE_REGISTER_CONSUMER, str_of(stream->name), input->consumer_name, on_registered));
 }

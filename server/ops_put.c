@@ -19,11 +19,13 @@
 #include "server/worker.h"
 
 #define PUT_BYTES_MAX (10u << 20) /* of one PutRecords, data and keys */
+#define VALIDATION_ITEMS_MAX 10   /* AWS counts no further */
 #define HASHING_WIDE 4            /* keys from which on sixteen at once are cheaper than one by one */
 
 struct put_call {
 	struct request *request;
 	struct str stream; /* name, for texts; the stream may be gone when the store answers */
+	bool many;         /* PutRecords */
 	struct store_put put;
 	struct put_record records[];
 };
@@ -93,17 +95,36 @@ static bool record_fill(struct request *request, struct hashing *hashing, struct
 	return false;
 }
 
-/* Against the stream's own maximum. Our text. */
-static bool record_fits(struct request *request, const struct stream_info *stream, const struct put_record *record)
+/* ---- Sizes ---- */
+
+/* The place of a record in a validation text: a PutRecord has one record, without a list. */
+static void put_record_path(struct buf *out, const struct put_call *call, uint32_t i)
 {
-	size_t size = record->key.n + record->data.n, most = (size_t)stream->max_record_kib << 10;
-	if (size <= most)
-		return true;
-	request_fail(request, STATUS_INVALID_ARGUMENT,
-		     "Record of %zu bytes (data and partition key) exceeds the maximum record size of %" PRId32
-		     " KiB of stream %s under account %s.",
-		     size, stream->max_record_kib, stream->name, request->worker->server->account);
-	return false;
+	if (call->many)
+		buf_printf(out, "records.%" PRIu32 ".member.data", i + 1);
+	else
+		buf_put_str(out, STR("data"));
+}
+
+/* Data and key of each record against the stream's own maximum, in the form that AWS answers since
+ * records may be larger than 1 MiB (kinesis-behaviour 2.3). False: answered. */
+static bool records_fit(struct request *request, const struct stream_info *stream, const struct put_call *call)
+{
+	size_t most = (size_t)stream->max_record_kib << 10;
+	struct buf items = {0};
+	unsigned n = 0;
+	for (uint32_t i = 0; i < call->put.n && n < VALIDATION_ITEMS_MAX; i++) {
+		if (call->records[i].key.n + call->records[i].data.n <= most)
+			continue;
+		buf_put_str(&items, n++ ? STR("; Value at '") : STR("Value at '"));
+		put_record_path(&items, call, i);
+		buf_printf(&items, "' failed to satisfy constraint: Member must have length less than or equal to %zu", most);
+	}
+	if (n)
+		request_fail(request, STATUS_VALIDATION, "%u validation error%s detected: %.*s", n, n == 1 ? "" : "s", (int)items.n,
+			     (const char *)items.p);
+	buf_free(&items);
+	return n == 0;
 }
 
 static const struct stream_info *resolve_writable(struct request *request, struct str name, struct str arn)
@@ -198,7 +219,8 @@ void ops_put_record(struct request *request)
 	struct put_call *call = call_new(request, stream, 1, on_put_record);
 	struct hashing hashing = {.worker = request->worker};
 	if (!record_fill(request, &hashing, &call->records[0], input->partition_key, input->explicit_hash_key, input->data) ||
-	    !ordering_check(request, stream, input->sequence_number_for_ordering) || !record_fits(request, stream, &call->records[0]))
+	    !ordering_check(request, stream, input->sequence_number_for_ordering) || !records_fit(request, stream, call) ||
+	    resolve_dry_run(request, input->dry_run))
 		return;
 	hashing_finish(&hashing);
 	call_send(call);
@@ -291,19 +313,16 @@ static void on_put_records(struct store_put *put)
 	request_ok(call->request, &body);
 }
 
-static bool records_fit(struct request *request, const struct stream_info *stream, const struct put_call *call)
+/* Data and keys of all records. AWS's text from when the limit was 5 MB. False: answered. */
+static bool total_fits(struct request *request, const struct put_call *call)
 {
 	size_t total = 0;
 	for (uint32_t i = 0; i < call->put.n; i++)
 		total += call->records[i].key.n + call->records[i].data.n;
-	if (total > PUT_BYTES_MAX) {
-		request_fail(request, STATUS_INVALID_ARGUMENT, "Records size exceeds 10 MB limit"); /* AWS's, when it was 5 MB */
-		return false;
-	}
-	for (uint32_t i = 0; i < call->put.n; i++)
-		if (!record_fits(request, stream, &call->records[i]))
-			return false;
-	return true;
+	if (total <= PUT_BYTES_MAX)
+		return true;
+	request_fail(request, STATUS_INVALID_ARGUMENT, "Records size exceeds 10 MB limit");
+	return false;
 }
 
 void ops_put_records(struct request *request)
@@ -313,6 +332,7 @@ void ops_put_records(struct request *request)
 	if (stream == NULL)
 		return;
 	struct put_call *call = call_new(request, stream, input->n_records, on_put_records);
+	call->many = true;
 	struct hashing hashing = {.worker = request->worker};
 	for (uint32_t i = 0; i < input->n_records; i++) {
 		const struct put_records_entry *entry = &input->records[i];
@@ -320,6 +340,6 @@ void ops_put_records(struct request *request)
 			return;
 	}
 	hashing_finish(&hashing);
-	if (records_fit(request, stream, call))
+	if (records_fit(request, stream, call) && total_fits(request, call) && !resolve_dry_run(request, input->dry_run))
 		call_send(call);
 }

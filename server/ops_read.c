@@ -123,7 +123,8 @@ void ops_read_iterator(struct request *request)
 		return;
 	}
 	if (resolve_position(request, "GetShardIterator", name, shard, input->shard_iterator_type, input->starting_sequence_number,
-			     input->timestamp, &position))
+			     input->timestamp, &position) &&
+	    !resolve_dry_run(request, input->dry_run))
 		locate_send(request, stream, number, position);
 }
 
@@ -337,7 +338,7 @@ void ops_read_records(struct request *request)
 		resolve_fail_shard(request, iterator->shard, str_of(iterator->name));
 		return;
 	}
-	if (!iterator_arn(request, iterator, input->stream_arn))
+	if (!iterator_arn(request, iterator, input->stream_arn) || resolve_dry_run(request, input->dry_run))
 		return;
 	if (metric_get(METRIC_answer_bytes) >= ANSWER_BYTES_MAX) {
 		resolve_fail_rate(request, iterator->shard, str_of(iterator->name));

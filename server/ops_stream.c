@@ -13,11 +13,11 @@
 #include "server/ops.h"
 #include "server/rates.h"
 #include "server/resolve.h"
+#include "server/tags.h"
 #include "server/token.h"
 #include "server/worker.h"
 
 #define ON_DEMAND_SHARDS 4
-#define SHARDS_MAX 100000 /* of one stream, also with --limits off: the last bound that AWS's own validation had */
 #define RECORD_KIB_DEFAULT 1024
 #define DESCRIBE_SHARDS_MAX 100 /* default and effective maximum of DescribeStream's Limit */
 #define LIST_STREAMS_MAX 100    /* and of ListStreams' */
@@ -133,6 +133,21 @@ static bool create_mode(struct request *request, const struct create_stream_inpu
 	return true;
 }
 
+/* AUTO spreads records whatever their keys say. It is refused rather than ignored: a producer that
+ * relies on it sends records without keys. The texts are ours. False: answered. */
+static bool create_distribution(struct request *request, const struct create_stream_input *input, const struct change *change)
+{
+	if (!str_equal(input->record_distribution_strategy, STR("AUTO")))
+		return true;
+	if (change->mode == MODE_PROVISIONED)
+		request_fail(request, STATUS_INVALID_ARGUMENT,
+			     "RecordDistributionStrategy AUTO is only supported for streams that use the on-demand capacity mode.");
+	else
+		request_fail(request, STATUS_INVALID_ARGUMENT,
+			     "RecordDistributionStrategy AUTO is not there yet in penstock; use USER_PARTITION_KEY.");
+	return false;
+}
+
 void ops_stream_create(struct request *request)
 {
 	const struct create_stream_input *input = request->exchange->input;
@@ -144,17 +159,15 @@ void ops_stream_create(struct request *request)
 		fail_change(request, change);
 		return;
 	}
-	if (!create_mode(request, input, change))
+	if (!create_mode(request, input, change) || !create_distribution(request, input, change))
 		return;
 	if (input->warm_throughput_mibps.has) {
 		request_fail(request, STATUS_VALIDATION,
 			     "WarmThroughputMiBps needs an account with a minimum throughput billing commitment."); /* our text */
 		return;
 	}
-	if (change->shards > SHARDS_MAX) {
-		ops_stream_fail_shard_limit(request, 0, SHARDS_MAX, change->shards);
+	if (!tags_pass(request, "stream", input->stream_name, input->tags, input->n_tags))
 		return;
-	}
 	change->max_record_kib = input->max_record_size_kib.has ? (int32_t)input->max_record_size_kib.v : RECORD_KIB_DEFAULT;
 	catalogue_change(request->worker->server->control, &request->worker->outbox, change);
 }
@@ -262,6 +275,7 @@ void ops_stream_summary(struct request *request)
 	write_kv_int(&w, "OpenShardCount", stream_open_shards(stream));
 	write_kv_int(&w, "ConsumerCount", stream->n_consumers);
 	write_kv_int(&w, "MaxRecordSizeInKiB", stream->max_record_kib);
+	write_kv_str(&w, "RecordDistributionStrategy", STR("USER_PARTITION_KEY")); /* the KPL warns of a stream without it */
 	write_map_end(&w);
 	write_map_end(&w);
 	request_ok(request, &body);

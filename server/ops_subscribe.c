@@ -100,8 +100,10 @@ void ops_subscribe_to_shard(struct request *request)
 	if (consumer == NULL || !consumer_check(request, stream, consumer))
 		return;
 	const struct shard_info *shard = shard_check(request, stream, input->shard_id);
-	if (shard == NULL || !resolve_position(request, "SubscribeToShard", str_of(stream->name), shard, input->position.type,
-					       input->position.sequence_number, input->position.timestamp, &position))
+	if (shard == NULL ||
+	    !resolve_position(request, "SubscribeToShard", str_of(stream->name), shard, input->position.type,
+			      input->position.sequence_number, input->position.timestamp, &position) ||
+	    resolve_dry_run(request, input->dry_run))
 		return;
 	request->subscribed = true;
 	sub_start(request->worker->hub, &request->sub, &ops, shard->key, consumer->id, position);

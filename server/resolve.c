@@ -320,3 +320,11 @@ bool resolve_position(struct request *request, const char *operation, struct str
 	out->kind = at ? POSITION_AT : POSITION_AFTER;
 	return position_number(request, operation, stream, shard, number, &out->index);
 }
+
+bool resolve_dry_run(struct request *request, struct opt_bool dry_run)
+{
+	if (!dry_run.has || !dry_run.v)
+		return false;
+	request_fail(request, STATUS_DRY_RUN, "Request would have succeeded, but DryRun flag is set."); /* our text, after EC2's */
+	return true;
+}

@@ -43,6 +43,7 @@ struct create_stream_input {
 	bool has_stream_mode_details;
 	struct tag *tags; uint32_t n_tags;
 	struct opt_int warm_throughput_mibps, max_record_size_kib;
+	struct str record_distribution_strategy;
 };
 struct delete_stream_input { struct str stream_name, stream_arn; struct opt_bool enforce_consumer_deletion; };
 struct describe_stream_input { struct opt_int limit; struct str exclusive_start_shard_id, stream_name, stream_arn; };
@@ -55,13 +56,17 @@ struct list_shards_input {
 };
 struct put_record_input {
 	struct str sequence_number_for_ordering, partition_key, explicit_hash_key, data, stream_name, stream_arn;
+	struct opt_bool dry_run;
 };
 struct put_records_entry { struct str partition_key, explicit_hash_key, data; };
-struct put_records_input { struct put_records_entry *records; uint32_t n_records; struct str stream_name, stream_arn; };
+struct put_records_input {
+	struct put_records_entry *records; uint32_t n_records; struct str stream_name, stream_arn; struct opt_bool dry_run;
+};
 struct get_shard_iterator_input {
 	struct str shard_id, shard_iterator_type, starting_sequence_number, stream_name, stream_arn; struct opt_time timestamp;
+	struct opt_bool dry_run;
 };
-struct get_records_input { struct opt_int limit; struct str shard_iterator, stream_arn; };
+struct get_records_input { struct opt_int limit; struct str shard_iterator, stream_arn; struct opt_bool dry_run; };
 struct register_stream_consumer_input { struct str stream_arn, consumer_name; struct tag *tags; uint32_t n_tags; };
 struct stream_consumer_input { struct str stream_arn, consumer_name, consumer_arn; }; /* Describe and Deregister */
 struct list_stream_consumers_input { struct str stream_arn, next_token; struct opt_int max_results; struct opt_time stream_creation_timestamp; };
@@ -69,6 +74,8 @@ struct starting_position { struct str type, sequence_number; struct opt_time tim
 struct split_shard_input { struct str new_starting_hash_key, stream_name, stream_arn, shard_to_split; };
 struct merge_shards_input { struct str shard_to_merge, adjacent_shard_to_merge, stream_name, stream_arn; };
 struct update_shard_count_input { struct str scaling_type, stream_name, stream_arn; struct opt_int target_shard_count; };
-struct subscribe_to_shard_input { struct str consumer_arn, shard_id; struct starting_position position; };
+struct subscribe_to_shard_input {
+	struct str consumer_arn, shard_id; struct starting_position position; struct opt_bool dry_run;
+};
 
 #endif

@@ -28,6 +28,7 @@
 	X(INTERNAL,              -15, 500, "InternalFailure")                   \
 	X(UNAVAILABLE,           -16, 503, "ServiceUnavailable")                \
 	X(UNRECOGNIZED_CLIENT,   -22, 400, "UnrecognizedClientException")       \
+	X(DRY_RUN,               -23, 400, "DryRunOperationException")          \
 	/* Store outcomes that never reach the wire under these names. */       \
 	X(DISK_FULL,             -17, 500, "InternalFailure")                   \
 	X(IO,                    -18, 500, "InternalFailure")                   \

@@ -5,6 +5,7 @@
  * same struct or the same text. */
 #include <stdlib.h>
 
+#include "codec/echo.h"
 #include "codec/shape_table.h"
 #include "penstock/api.h"
 #include "penstock/shape.h"
@@ -108,7 +109,7 @@ static void check_text(enum status status, const struct value *document, struct 
 		assert(!text.p);
 		return;
 	}
-	assert(text.p && text.n > 0 && utf8_valid((const uint8_t *)text.p, text.n));
+	assert(text.p && text.n > 0 && text.n < 10 * (ECHO_MAX + 512) && utf8_valid((const uint8_t *)text.p, text.n));
 	if (status == STATUS_VALIDATION)
 		assert(text.p[0] >= '1' && text.p[0] <= '9' && memmem(text.p, text.n, " detected: Value ", 17));
 }
@@ -122,7 +123,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	struct str text, text_again;
 	if (n == 0)
 		return 0;
-	const struct operation *operation = operation_at((data[0] & 127u) % 39);
+	const struct operation *operation = operation_at((data[0] & 127u) % 57);
 	enum encoding encoding = data[0] & 128 ? ENCODING_CBOR : ENCODING_JSON;
 	if (value_decode(encoding, data + 1, n - 1, &arena, &document) != STATUS_OK)
 		goto out;

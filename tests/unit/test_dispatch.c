@@ -9,6 +9,7 @@
 
 TestSuite(dispatch, .init = fake_setup, .fini = fake_teardown);
 TestSuite(ops, .init = fake_setup, .fini = fake_teardown);
+TestSuite(tags, .init = fake_setup, .fini = fake_teardown);
 
 /* One request with any head. NULL: header absent. */
 static void raw(const char *method, const char *target, const char *type, const char *operation, const char *auth, const char *body)
@@ -332,6 +333,104 @@ Test(ops, create_refused_by_what_it_says)
 	cr_expect_null(sent_change);
 }
 
+Test(ops, create_takes_the_distribution_that_there_is)
+{
+	call("CreateStream", "{\"StreamName\":\"fresh\",\"RecordDistributionStrategy\":\"AUTO\"}");
+	EXPECT_ERROR("InvalidArgumentException", "RecordDistributionStrategy AUTO is not there yet in penstock; use USER_PARTITION_KEY.");
+	call("CreateStream", "{\"StreamName\":\"fresh\",\"ShardCount\":1,\"RecordDistributionStrategy\":\"AUTO\"}");
+	EXPECT_ERROR("InvalidArgumentException",
+		     "RecordDistributionStrategy AUTO is only supported for streams that use the on-demand capacity mode.");
+	cr_expect_null(sent_change);
+	call("CreateStream", "{\"StreamName\":\"fresh\",\"RecordDistributionStrategy\":\"USER_PARTITION_KEY\"}");
+	change_done(STATUS_OK, CAUSE_NONE);
+	EXPECT_RAW(200, JSON_TYPE, "");
+}
+
+/* "more than the account's limit" is the catalogue's to say, which knows how many there are. */
+Test(ops, create_leaves_the_shard_limit_to_the_catalogue)
+{
+	call("CreateStream", "{\"StreamName\":\"fresh\",\"ShardCount\":100000}");
+	cr_assert_not_null(sent_change);
+	cr_expect_eq(sent_change->shards, 100000);
+	change_done(STATUS_OK, CAUSE_NONE);
+}
+
+/* ---- Tags at a creation ---- */
+
+/* Both operations that take tags, with these. The text of the consumer's differs in the names. */
+static void tagged(const char *tags)
+{
+	char body[4096];
+	snprintf(body, sizeof(body), "{\"StreamName\":\"fresh\",\"ShardCount\":1,\"Tags\":{%s}}", tags);
+	call("CreateStream", body);
+}
+static void tagged_consumer(const char *tags)
+{
+	char body[4096];
+	snprintf(body, sizeof(body),
+		 "{\"StreamARN\":\"arn:aws:kinesis:us-east-1:000000000000:stream/orders\",\"ConsumerName\":\"c\",\"Tags\":{%s}}", tags);
+	call("RegisterStreamConsumer", body);
+}
+
+#define ADD_STREAM "Failed to add tags to stream fresh under account 000000000000 because "
+#define ADD_CONSUMER "Failed to add tags to consumer c under account 000000000000 because "
+
+Test(tags, characters)
+{
+	static const char *const bad[] = {
+		"\"a;\":\"\"",      "\"a\":\"b,c\"",       "\"a\\t\":\"\"",          "\"a\":\"\\n\"",
+		"\"\\u0000\":\"\"", "\"a\":\"\xc2\xa0\"",  "\"a\":\"\xe2\x82\xac\"", "\"\xf0\x9f\x98\x80\":\"\"",
+		"\"a*\":\"\"",      "\"a\":\"\xc3\xa4(\"",
+	};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		tagged(bad[i]);
+		EXPECT_ERROR("InvalidArgumentException", "Some tags contain invalid characters. Valid characters: Unicode letters, digits, "
+							 "white space, _ . / = + - % @.");
+		tagged_consumer(bad[i]);
+		cr_expect_str_eq(string("__type"), "InvalidArgumentException", "%s", bad[i]);
+	}
+	tagged("\"a\":\"50%\"");
+	EXPECT_ERROR("InvalidArgumentException", ADD_STREAM "some tags contained illegal characters. The allowed characters are Unicode "
+							    "letters, white-spaces, '_',',','/','=','+','-','@'.");
+	cr_expect_null(sent_change);
+	tagged("\"Ab9_./-=+@: \xc3\xa4\xed\x95\x9c\":\"\",\"b\":\"x:y z\"");
+	change_done(STATUS_OK, CAUSE_NONE);
+}
+
+Test(tags, reserved_keys)
+{
+	tagged("\"ok\":\"\",\"aws:x\":\"\"");
+	EXPECT_ERROR("InvalidArgumentException", ADD_STREAM "keys that begin with aws: are reserved.");
+	tagged_consumer("\"AwS:\":\"\"");
+	EXPECT_ERROR("InvalidArgumentException", ADD_CONSUMER "keys that begin with aws: are reserved.");
+	cr_expect_null(sent_change);
+	tagged("\"aws\":\"\",\"x-aws:\":\"aws:value\"");
+	change_done(STATUS_OK, CAUSE_NONE);
+}
+
+Test(tags, at_most_50)
+{
+	struct buf tags = {0};
+	for (int i = 0; i < 50; i++)
+		buf_printf(&tags, "%s\"k%d\":\"v\"", i ? "," : "", i);
+	size_t n = tags.n;
+	buf_put_char(&tags, '\0');
+	tagged((char *)tags.p);
+	change_done(STATUS_OK, CAUSE_NONE);
+	tagged_consumer((char *)tags.p);
+	sent_change->registered = (struct consumer_info){20, "c", CONSUMER_CREATING, 1600000009, INT64_C(1600000009123)};
+	change_done(STATUS_OK, CAUSE_NONE);
+	tags.n = n;
+	buf_put(&tags, ",\"k50\":\"\"", 10);
+	buf_put_char(&tags, '\0');
+	tagged((char *)tags.p);
+	EXPECT_ERROR("InvalidArgumentException", ADD_STREAM "a given stream cannot have more than 50 tags associated with it.");
+	tagged_consumer((char *)tags.p);
+	EXPECT_ERROR("InvalidArgumentException", ADD_CONSUMER "a given consumer cannot have more than 50 tags associated with it.");
+	buf_free(&tags);
+	cr_expect_null(sent_change);
+}
+
 Test(ops, create_refused_by_the_catalogue)
 {
 	const char *body = "{\"StreamName\":\"fresh\",\"ShardCount\":3}";
@@ -450,6 +549,7 @@ Test(ops, R13_summary_has_no_stream_id)
 	cr_expect_eq(json_integer_value(member("StreamDescriptionSummary.OpenShardCount")), 3);
 	cr_expect_eq(json_integer_value(member("StreamDescriptionSummary.ConsumerCount")), 3);
 	cr_expect_eq(json_integer_value(member("StreamDescriptionSummary.MaxRecordSizeInKiB")), 1024);
+	cr_expect_str_eq(string("StreamDescriptionSummary.RecordDistributionStrategy"), "USER_PARTITION_KEY", "the KPL warns without it");
 	cr_expect_null(strstr(text(), "StreamId"));
 	cr_expect_null(member("StreamDescriptionSummary.Shards"));
 }
@@ -785,6 +885,8 @@ static void put_sizes(uint32_t n, size_t size)
 	buf_free(&body);
 }
 
+#define TOO_LONG(path, most) "Value at '" path "' failed to satisfy constraint: Member must have length less than or equal to " most
+
 Test(ops, put_records_sizes)
 {
 	put_sizes(1, (1 << 20) - 1);
@@ -792,11 +894,47 @@ Test(ops, put_records_sizes)
 	stored(0, 1);
 	put_done();
 	put_sizes(1, 1 << 20);
-	EXPECT_ERROR("InvalidArgumentException",
-		     "Record of 1048577 bytes (data and partition key) exceeds the maximum record size of 1024 KiB of "
-		     "stream orders under account 000000000000.");
+	EXPECT_ERROR("ValidationException", "1 validation error detected: " TOO_LONG("records.1.member.data", "1048576"));
+	put_sizes(2, 1 << 20);
+	EXPECT_ERROR("ValidationException", "2 validation errors detected: " TOO_LONG("records.1.member.data", "1048576") "; " TOO_LONG(
+						    "records.2.member.data", "1048576"));
 	put_sizes(11, 1000000);
 	EXPECT_ERROR("InvalidArgumentException", "Records size exceeds 10 MB limit");
+	put_sizes(11, 1048577);
+	cr_expect_eq(strncmp(string("message"), "10 validation errors detected: ", 31), 0, "AWS counts no further");
+	cr_expect_null(strstr(string("message"), "records.11."));
+	cr_expect_null(sent_put);
+}
+
+/* PutRecord with a key of one character and n bytes of data, which 3 divides. */
+static void put_one(size_t n)
+{
+	struct buf body = {0};
+	buf_printf(&body, "{\"StreamName\":\"orders\",\"PartitionKey\":\"k\",\"Data\":\"");
+	memset(buf_reserve(&body, n / 3 * 4), 'A', n / 3 * 4);
+	body.n += n / 3 * 4;
+	buf_put(&body, "\"}", 3);
+	call("PutRecord", (const char *)body.p);
+	buf_free(&body);
+}
+
+Test(ops, put_record_sizes_go_by_the_streams_own_maximum)
+{
+	put_one(1048575);
+	cr_assert_not_null(sent_put, "data and key are exactly 1 MiB");
+	stored(0, 1);
+	put_done();
+	put_one(1048578);
+	EXPECT_ERROR("ValidationException", "1 validation error detected: " TOO_LONG("data", "1048576"));
+	streams[2].max_record_kib = 2048;
+	put_one(1048578);
+	cr_assert_not_null(sent_put);
+	stored(0, 1);
+	put_done();
+	put_one(2097153);
+	EXPECT_ERROR("ValidationException", "1 validation error detected: " TOO_LONG("data", "2097152"));
+	streams[2].max_record_kib = 1024;
+	cr_expect_null(sent_put);
 }
 
 /* ---- GetShardIterator, GetRecords ---- */
@@ -1227,4 +1365,44 @@ Test(ops, resharding_refused)
 		"set: "
 		"[UNIFORM_SCALING]; Value '0' at 'targetShardCount' failed to satisfy constraint: Member must have value greater than or "
 		"equal to 1");
+}
+
+/* ---- DryRun ---- */
+
+#define WOULD_HAVE "Request would have succeeded, but DryRun flag is set."
+
+Test(ops, a_dry_run_asks_nothing_of_the_store)
+{
+	char *iterator = iterator_at(2, 12), body[512];
+	call("PutRecord", "{\"StreamName\":\"orders\",\"PartitionKey\":\"a\",\"Data\":\"\",\"DryRun\":true}");
+	EXPECT_ERROR("DryRunOperationException", WOULD_HAVE);
+	call("PutRecords", "{\"StreamName\":\"orders\",\"Records\":[{\"PartitionKey\":\"a\",\"Data\":\"\"}],\"DryRun\":true}");
+	EXPECT_ERROR("DryRunOperationException", WOULD_HAVE);
+	call("GetShardIterator", "{\"StreamName\":\"orders\",\"ShardId\":\"2\",\"ShardIteratorType\":\"LATEST\",\"DryRun\":true}");
+	EXPECT_ERROR("DryRunOperationException", WOULD_HAVE);
+	snprintf(body, sizeof(body), "{\"ShardIterator\":\"%s\",\"DryRun\":true}", iterator);
+	call("GetRecords", body);
+	EXPECT_ERROR("DryRunOperationException", WOULD_HAVE);
+	call("SubscribeToShard", "{\"ConsumerARN\":\"arn:aws:kinesis:us-east-1:000000000000:stream/orders/consumer/app:1600000005\","
+				 "\"ShardId\":\"2\",\"StartingPosition\":{\"Type\":\"LATEST\"},\"DryRun\":true}");
+	EXPECT_ERROR("DryRunOperationException", WOULD_HAVE);
+	cr_expect(!sent_put && !sent_locate && !sent_read && !sent_sub);
+	free(iterator);
+}
+
+Test(ops, a_dry_run_checks_what_a_real_call_checks)
+{
+	call("PutRecord", "{\"StreamName\":\"nope\",\"PartitionKey\":\"a\",\"Data\":\"\",\"DryRun\":true}");
+	EXPECT_ERROR("ResourceNotFoundException", "Stream nope under account 000000000000 not found.");
+	call("PutRecords", "{\"StreamName\":\"orders\",\"Records\":[{\"PartitionKey\":\"a\",\"Data\":\"\",\"ExplicitHashKey\":"
+			   "\"340282366920938463463374607431768211456\"}],\"DryRun\":true}");
+	cr_expect_str_eq(string("__type"), "InvalidArgumentException");
+	call("GetShardIterator", "{\"StreamName\":\"orders\",\"ShardId\":\"9\",\"ShardIteratorType\":\"LATEST\",\"DryRun\":true}");
+	EXPECT_ERROR("ResourceNotFoundException", "Shard shardId-000000000009 in stream orders under account 000000000000 does not exist");
+	call("GetRecords", "{\"ShardIterator\":\"x\",\"DryRun\":true}");
+	EXPECT_ERROR("InvalidArgumentException", "Invalid ShardIterator.");
+	call("PutRecord", "{\"StreamName\":\"orders\",\"PartitionKey\":\"a\",\"Data\":\"\",\"DryRun\":false}");
+	cr_assert_not_null(sent_put, "false is as good as absent");
+	stored(0, 1);
+	put_done();
 }

@@ -1,4 +1,5 @@
 /* Validation: each constraint's text, paths, orders, counts; and the patterns by themselves. */
+#include "codec/echo.h"
 #include "codec/shape_table.h"
 #include "codec_fixture.h"
 #include "penstock/api.h"
@@ -120,14 +121,19 @@ Test(recorded, empty_stream_name)
 		"; Value '' at 'streamName' failed to satisfy constraint: Member must have length greater than or equal to 1");
 }
 
-Test(recorded, capped_shard_count)
+Test(recorded, capped_integers)
 {
-	/* No upper bound today: only the cap of an Integer. */
-	valid("CreateStream", "{\"StreamName\":\"s\",\"ShardCount\":100000000000}");
+	valid("CreateStream", "{\"StreamName\":\"s\",\"ShardCount\":100000}");
+	one("CreateStream", "{\"StreamName\":\"s\",\"ShardCount\":100001}", "'100001'", "shardCount",
+	    "Member must have value less than or equal to 100000");
+	one("CreateStream", "{\"StreamName\":\"s\",\"ShardCount\":100000000000}", "'2147483647'", "shardCount",
+	    "Member must have value less than or equal to 100000");
+	one("UpdateShardCount", "{\"ScalingType\":\"UNIFORM_SCALING\",\"TargetShardCount\":100001}", "'100001'", "targetShardCount",
+	    "Member must have value less than or equal to 100000");
 	one("ListStreams", "{\"Limit\":100000000000}", "'2147483647'", "limit", "Member must have value less than or equal to 10000");
 }
 
-Test(recorded, hash_of_an_empty_entry)
+Test(recorded, too_many_empty_entries)
 {
 	struct str text;
 	struct buf json = {0};
@@ -137,10 +143,8 @@ Test(recorded, hash_of_an_empty_entry)
 	buf_put_char(&json, '\0');
 	cr_assert_eq(bind("PutRecords", (char *)json.p, &text), STATUS_VALIDATION);
 	struct buf expected = {0};
-	buf_put_str(&expected,
-		    STR("10 validation errors detected: Value '[com.amazonaws.kinesis.v20131202.PutRecordsRequestEntry@c965e310"));
-	buf_put_str(&expected, str_of(repeat(", com.amazonaws.kinesis.v20131202.PutRecordsRequestEntry@c965e310", 500)));
-	buf_put_str(&expected, STR("]' at 'records' failed to satisfy constraint: Member must have length less than or equal to 500"));
+	buf_put_str(&expected, STR("10 validation errors detected: Value at 'records' failed to satisfy constraint: Member must have "
+				   "length less than or equal to 500"));
 	for (int i = 1; i <= 9; i++)
 		buf_printf(&expected,
 			   "; Value '' at 'records.%d.member.partitionKey' failed to satisfy constraint: Member must have length greater "
@@ -149,6 +153,14 @@ Test(recorded, hash_of_an_empty_entry)
 	cr_expect(str_equal(text, (struct str){(char *)expected.p, expected.n}));
 	buf_free(&expected);
 	buf_free(&json);
+}
+
+/* Lists, maps and blobs are named by their place alone, whatever is in them. */
+static void unvalued(const char *operation, const char *json, const char *path, const char *constraint)
+{
+	struct str text =
+		arena_printf(&arena, "1 validation error detected: Value at '%s' failed to satisfy constraint: %s", path, constraint);
+	invalid(operation, json, text.p);
 }
 
 /* ---- Each constraint ---- */
@@ -179,8 +191,56 @@ static void too_long(const char *operation, const char *format, const char *piec
 {
 	const char *fits = repeat(piece, max), *over = repeat(piece, max + 1);
 	valid(operation, arena_printf(&arena, "%s%s\"}", format, fits).p);
-	one(operation, arena_printf(&arena, "%s%s\"}", format, over).p, arena_printf(&arena, "'%s'", over).p, path,
+	struct buf value = {0};
+	buf_put_char(&value, '\'');
+	echo_put(&value, str_of(over));
+	buf_put(&value, "'", 2);
+	one(operation, arena_printf(&arena, "%s%s\"}", format, over).p, (char *)value.p, path,
 	    arena_printf(&arena, "Member must have length less than or equal to %zu", max).p);
+	buf_free(&value);
+}
+
+Test(echo, is_cut_behind_a_whole_character)
+{
+	struct buf text = {0};
+	const char *fits = repeat("x", ECHO_MAX), *over = repeat("\xe2\x82\xac", ECHO_MAX);
+	echo_put(&text, str_of(fits));
+	cr_expect(str_equal((struct str){(char *)text.p, text.n}, str_of(fits)));
+	text.n = 0;
+	echo_put(&text, str_of(over));
+	size_t n = ECHO_MAX / 3 * 3;
+	cr_expect_eq(text.n, n + 3);
+	cr_expect_eq(memcmp(text.p, over, n), 0);
+	cr_expect_eq(memcmp(text.p + n, "...", 3), 0);
+	buf_free(&text);
+	arena_free(&arena);
+}
+
+/* What is refused may be 16 MiB; what is answered is small, whichever text repeats the value. */
+Test(echo, bounds_every_text)
+{
+	const char *long_text = repeat("aB!", 1 << 20);
+	static const char *const forms[][2] = {
+		{"ListStreams", "{\"NextToken\":\"%s\"}"},
+		{"DescribeStream", "{\"StreamName\":\"%s\"}"},
+		{"GetShardIterator", "{\"ShardId\":\"x\",\"ShardIteratorType\":\"%s\"}"},
+		{"PutRecord", "{\"PartitionKey\":\"k\",\"Data\":\"%s\"}"},
+		{"DeleteStream", "{\"EnforceConsumerDeletion\":\"%s\"}"},
+		{"CreateStream", "{\"StreamName\":\"s\",\"Tags\":{\"k\":\"%s\"}}"},
+		{"CreateStream", "{\"StreamName\":\"s\",\"Tags\":{\"%s\":\"v\"}}"},
+	};
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+		struct buf json = {0};
+		struct str text;
+		const char *at = strstr(forms[i][1], "%s");
+		buf_put(&json, forms[i][1], (size_t)(at - forms[i][1]));
+		buf_put_str(&json, str_of(long_text));
+		buf_put(&json, at + 2, strlen(at + 2) + 1);
+		cr_expect(bind(forms[i][0], (char *)json.p, &text) != STATUS_OK, "%s", forms[i][0]);
+		cr_expect(text.n > 0 && text.n < 3 * ECHO_MAX, "%s %s: %zu", forms[i][0], forms[i][1], text.n);
+		buf_free(&json);
+	}
+	arena_free(&arena);
 }
 
 Test(lengths, maxima)
@@ -222,7 +282,7 @@ Test(lengths, minima)
 	one("PutRecord", "{\"Data\":\"\",\"PartitionKey\":\"\"}", "''", "partitionKey",
 	    "Member must have length greater than or equal to 1");
 	invalid("PutRecords", "{\"Records\":[]}",
-		"1 validation error detected: Value '[]' at 'records' failed to satisfy constraint: Member must have length greater than "
+		"1 validation error detected: Value at 'records' failed to satisfy constraint: Member must have length greater than "
 		"or equal to 1");
 	valid("PutRecord", "{\"Data\":\"\",\"PartitionKey\":\"\\u0000\"}");
 }
@@ -239,8 +299,7 @@ Test(lengths, data)
 	valid("PutRecord", (char *)json.p);
 	json.n = at;
 	buf_put(&json, "AAA=\"}", 7);
-	one("PutRecord", (char *)json.p, "'java.nio.HeapByteBuffer[pos=0 lim=10485761 cap=10485761]'", "data",
-	    "Member must have length less than or equal to 10485760");
+	unvalued("PutRecord", (char *)json.p, "data", "Member must have length less than or equal to 10485760");
 	buf_free(&json);
 	arena_free(&arena);
 }
@@ -256,11 +315,7 @@ Test(lengths, records)
 	json.n = at;
 	buf_put_str(&json, STR(",{\"PartitionKey\":\"k\",\"Data\":\"\"}"));
 	buf_put(&json, "]}", 3);
-	struct str text;
-	cr_expect_eq(bind("PutRecords", (char *)json.p, &text), STATUS_VALIDATION);
-	cr_expect(memmem(text.p, text.n, "1 validation error detected: Value '[com.", 41));
-	static const char end[] = "]' at 'records' failed to satisfy constraint: Member must have length less than or equal to 500";
-	cr_expect_eq(memcmp(text.p + text.n - (sizeof(end) - 1), end, sizeof(end) - 1), 0);
+	unvalued("PutRecords", (char *)json.p, "records", "Member must have length less than or equal to 500");
 	buf_free(&json);
 }
 
@@ -275,14 +330,14 @@ Test(patterns, texts)
 	    "Member must satisfy regular expression pattern: "
 	    "^(arn):aws.*:kinesis:.*:\\d{12}:.*stream\\/[a-zA-Z0-9_.-]+\\/consumer\\/[a-zA-Z0-9_.-]+:[0-9]+");
 	one("PutRecord", "{\"PartitionKey\":\"k\",\"Data\":\"\",\"ExplicitHashKey\":\"01\"}", "'01'", "explicitHashKey",
-	    "Member must satisfy regular expression pattern: 0|([1-9]\\d{0,38})");
+	    "Member must satisfy regular expression pattern: ^(0|([1-9]\\d{0,38}))$");
 	one("PutRecord", "{\"PartitionKey\":\"k\",\"Data\":\"\",\"SequenceNumberForOrdering\":\"\"}", "''", "sequenceNumberForOrdering",
-	    "Member must satisfy regular expression pattern: 0|([1-9]\\d{0,128})");
+	    "Member must satisfy regular expression pattern: ^(0|([1-9]\\d{0,128}))$");
 	one("GetShardIterator", "{\"ShardId\":\"x\",\"ShardIteratorType\":\"LATEST\",\"StartingSequenceNumber\":\"a\"}", "'a'",
-	    "startingSequenceNumber", "Member must satisfy regular expression pattern: 0|([1-9]\\d{0,128})");
+	    "startingSequenceNumber", "Member must satisfy regular expression pattern: ^(0|([1-9]\\d{0,128}))$");
 	one("SubscribeToShard",
 	    "{\"ConsumerARN\":\"" CONSUMER_ARN "\",\"ShardId\":\"x\",\"StartingPosition\":{\"Type\":\"LATEST\",\"SequenceNumber\":\"-1\"}}",
-	    "'-1'", "startingPosition.sequenceNumber", "Member must satisfy regular expression pattern: 0|([1-9]\\d{0,128})");
+	    "'-1'", "startingPosition.sequenceNumber", "Member must satisfy regular expression pattern: ^(0|([1-9]\\d{0,128}))$");
 	one("ListShards", "{\"ShardFilter\":{\"Type\":\"AT_LATEST\",\"ShardId\":\"?\"}}", "'?'", "shardFilter.shardId", NAME_PATTERN);
 }
 
@@ -297,6 +352,8 @@ Test(enums, texts)
 	    "FROM_TIMESTAMP]");
 	one("CreateStream", "{\"StreamName\":\"s\",\"StreamModeDetails\":{\"StreamMode\":\"x\"}}", "'x'", "streamModeDetails.streamMode",
 	    "Member must satisfy enum value set: [PROVISIONED, ON_DEMAND]");
+	one("CreateStream", "{\"StreamName\":\"s\",\"RecordDistributionStrategy\":\"x\"}", "'x'", "recordDistributionStrategy",
+	    "Member must satisfy enum value set: [AUTO, USER_PARTITION_KEY]");
 	static const char *const types[] = {"AT_SEQUENCE_NUMBER", "AFTER_SEQUENCE_NUMBER", "TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"};
 	for (size_t i = 0; i < 5; i++)
 		valid("GetShardIterator", arena_printf(&arena, "{\"ShardId\":\"x\",\"ShardIteratorType\":\"%s\"}", types[i]).p);
@@ -311,21 +368,16 @@ Test(enums, texts)
 
 Test(tags, texts)
 {
-	one("CreateStream", "{\"StreamName\":\"s\",\"Tags\":{}}", "'{}'", "tags", "Member must have length greater than or equal to 1");
-	one("CreateStream", "{\"StreamName\":\"s\",\"Tags\":{\"\":\"v\",\"k\":\"w\"}}", "'{=v, k=w}'", "tags", KEYS);
+	unvalued("CreateStream", "{\"StreamName\":\"s\",\"Tags\":{}}", "tags", "Member must have length greater than or equal to 1");
+	unvalued("CreateStream", "{\"StreamName\":\"s\",\"Tags\":{\"\":\"v\",\"k\":\"w\"}}", "tags", KEYS);
 	const char *key = repeat("k", 129), *value = repeat("v", 257);
-	one("CreateStream", arena_printf(&arena, "{\"StreamName\":\"s\",\"Tags\":{\"%s\":\"\"}}", key).p,
-	    arena_printf(&arena, "'{%s=}'", key).p, "tags", KEYS);
-	one("CreateStream", arena_printf(&arena, "{\"StreamName\":\"s\",\"Tags\":{\"k\":\"%s\"}}", value).p,
-	    arena_printf(&arena, "'{k=%s}'", value).p, "tags", VALUES);
+	unvalued("CreateStream", arena_printf(&arena, "{\"StreamName\":\"s\",\"Tags\":{\"%s\":\"\"}}", key).p, "tags", KEYS);
+	unvalued("CreateStream", arena_printf(&arena, "{\"StreamName\":\"s\",\"Tags\":{\"k\":\"%s\"}}", value).p, "tags", VALUES);
 	invalid("CreateStream", arena_printf(&arena, "{\"StreamName\":\"s\",\"Tags\":{\"\":\"%s\"}}", value).p,
-		arena_printf(&arena,
-			     "2 validation errors detected: Value '{=%s}' at 'tags' failed to satisfy constraint: " KEYS
-			     "; Value '{=%s}' at 'tags' failed to satisfy constraint: " VALUES,
-			     value, value)
-			.p);
-	one("RegisterStreamConsumer", "{\"StreamARN\":\"" STREAM_ARN "\",\"ConsumerName\":\"c\",\"Tags\":{}}", "'{}'", "tags",
-	    "Member must have length greater than or equal to 1");
+		"2 validation errors detected: Value at 'tags' failed to satisfy constraint: " KEYS
+		"; Value at 'tags' failed to satisfy constraint: " VALUES);
+	unvalued("RegisterStreamConsumer", "{\"StreamARN\":\"" STREAM_ARN "\",\"ConsumerName\":\"c\",\"Tags\":{}}", "tags",
+		 "Member must have length greater than or equal to 1");
 }
 
 Test(tags, at_most_200_distinct_keys)
@@ -341,10 +393,7 @@ Test(tags, at_most_200_distinct_keys)
 	cr_expect_eq(in->n_tags, 200);
 	json.n = at;
 	buf_put(&json, ",\"x\":\"\"}}", 10);
-	struct str text;
-	cr_expect_eq(bind("CreateStream", (char *)json.p, &text), STATUS_VALIDATION);
-	static const char end[] = "x=}' at 'tags' failed to satisfy constraint: Member must have length less than or equal to 200";
-	cr_expect_eq(memcmp(text.p + text.n - (sizeof(end) - 1), end, sizeof(end) - 1), 0);
+	unvalued("CreateStream", (char *)json.p, "tags", "Member must have length less than or equal to 200");
 	buf_free(&json);
 	arena_free(&arena);
 }

@@ -1,0 +1,18 @@
+/* echo.h: a client's value as an error text repeats it. Pure: any thread.
+ *
+ * Every text of codec/ that repeats a value of the request goes through echo_put, so that an answer
+ * to a refused request is small whatever the request held. */
+#ifndef CODEC_ECHO_H
+#define CODEC_ECHO_H
+
+#include "penstock/bytes.h"
+
+/* Bytes of a value that are repeated. Above the longest that a shape allows to be echoed whole in
+ * practice: an ARN has at most 2,048 characters. */
+#define ECHO_MAX 2560
+
+/* Appends the value: whole up to ECHO_MAX bytes, else cut behind the last whole character within
+ * ECHO_MAX, with "..." after it. The value is valid UTF-8. */
+void echo_put(struct buf *out, struct str value);
+
+#endif
