@@ -1,4 +1,7 @@
 /* Binding: every operation's fields, every conversion of the type table and its texts, both encodings to the same struct. */
+#include <ctype.h>
+#include <stdio.h>
+
 #include "codec_fixture.h"
 #include "penstock/api.h"
 
@@ -78,6 +81,52 @@ Test(operations, all_57)
 	cr_expect_null(operation_find(STR("PutRecord ")));
 	cr_expect_null(operation_find(STR("")));
 	cr_expect_null(operation_find((struct str){NULL, 0}));
+}
+
+/* The text of README.md's section "Not there yet". */
+static struct str readme_section(struct buf *file)
+{
+	const char *slash = strstr(__FILE__, "tests/unit/");
+	cr_assert_not_null(slash);
+	struct str path = arena_printf(&arena, "%.*sREADME.md", (int)(slash - __FILE__), __FILE__);
+	FILE *in = fopen(path.p, "r");
+	cr_assert_not_null(in, "%s", path.p);
+	size_t n;
+	while ((n = fread(buf_reserve(file, 4096), 1, 4096, in)) > 0)
+		file->n += n;
+	fclose(in);
+	buf_put_char(file, '\0');
+	const char *begin = strstr((char *)file->p, "\n## Not there yet\n");
+	cr_assert_not_null(begin);
+	const char *end = strstr(begin + 4, "\n## ");
+	cr_assert_not_null(end);
+	return (struct str){begin, (size_t)(end - begin)};
+}
+
+static bool has_word(struct str within, const char *word)
+{
+	size_t n = strlen(word);
+	for (const char *at = within.p; (at = memmem(at, (size_t)(within.p + within.n - at), word, n)); at++)
+		if (!isalpha((unsigned char)at[-1]) && !isalpha((unsigned char)at[n]))
+			return true;
+	return false;
+}
+
+/* A user learns from README.md, not from an error, what there is not. */
+Test(operations, each_that_is_not_there_yet_is_named_in_the_readme)
+{
+	struct buf file = {0};
+	struct str section = readme_section(&file);
+	size_t n = 0, missing = 0;
+	for (const struct operation *op; (op = operation_at(n)); n++) {
+		if (op->number != OP_NOT_THERE_YET)
+			continue;
+		cr_expect(has_word(section, op->name), "%s", op->name);
+		missing++;
+	}
+	cr_expect(has_word(section, arena_printf(&arena, "%zu of the %zu operations", missing, n).p));
+	buf_free(&file);
+	arena_free(&arena);
 }
 
 Test(operations, not_there_yet_takes_any_map)
