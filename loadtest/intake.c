@@ -60,16 +60,20 @@ static int number_compare(struct str a, struct str b)
 	return memcmp(a.p, b.p, a.n);
 }
 
-/* False: it does not lie behind the shard's last one. */
-static bool in_order(struct intake *intake, unsigned shard, struct str sequence)
+/* Raises *last to the number; false: it is no larger. */
+static bool raise(char last[SEQUENCE_MAX + 1], struct str sequence)
 {
-	char *last = intake->last_sequence[shard];
 	if (sequence.n == 0 || sequence.n > SEQUENCE_MAX || number_compare(str_of(last), sequence) >= 0)
 		return false;
 	memcpy(last, sequence.p, sequence.n);
 	last[sequence.n] = '\0';
 	return true;
 }
+
+/* False: it does not lie behind the shard's last one. */
+static bool in_order(struct intake *intake, unsigned shard, struct str sequence) { return raise(intake->last_sequence[shard], sequence); }
+
+void book_retried(struct book *book, unsigned shard, struct str sequence) { raise(book->retried[shard], sequence); }
 
 static void book_bytes(struct intake *intake, uint64_t bytes, uint64_t at_ns)
 {
@@ -197,10 +201,21 @@ static uint64_t missing(const struct intake *intake, bool one_is_enough)
 	return n;
 }
 
+/* The copy that was acknowledged is the last of its record, so a receiver that has passed the largest
+ * of them in each shard has seen every double. */
+static bool past_retried(const struct intake *intake)
+{
+	const struct book *book = &intake->run->book;
+	for (unsigned i = 0; i < LOAD_SHARDS_MAX; i++)
+		if (number_compare(str_of(intake->last_sequence[i]), str_of(book->retried[i])) < 0)
+			return false;
+	return true;
+}
+
 bool intake_complete(const struct intake *intake)
 {
-	/* The first is cheap, and what the second cannot be without. */
-	return intake->unique >= intake->run->regime->acknowledged && missing(intake, true) == 0;
+	/* The first is cheap, and the others cannot hold without it. */
+	return intake->unique >= intake->run->regime->acknowledged && missing(intake, true) == 0 && past_retried(intake);
 }
 
 void intake_judge(struct intake *intake, uint64_t most)

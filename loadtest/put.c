@@ -168,9 +168,33 @@ static bool keep_refused(struct put *put, const struct value *results, uint64_t 
 	return throttled;
 }
 
+/* One result of a put that was sent again. A shard that no receiver has heard of yet, just made by a
+ * reshard, is left out: its parents are read to their ends anyway. */
+static void note_retried(struct run *run, const struct value *result)
+{
+	unsigned shard = shard_find(run->load, text_member(result, "ShardId"));
+	if (shard < LOAD_SHARDS_MAX)
+		book_retried(&run->book, shard, text_member(result, "SequenceNumber"));
+}
+
+/* Only puts that were sent again need their answers decoded: theirs may leave doubles. */
+static void note_answer(struct put *put)
+{
+	struct arena arena = {0};
+	const struct value *tree = put->tries ? answer_tree(&put->call, &arena) : NULL;
+	const struct value *results = tree && tree->kind == VALUE_MAP ? value_member(tree, STR("Records")) : NULL;
+	if (results && results->kind == VALUE_LIST)
+		for (const struct value *result = results->first; result; result = result->next)
+			note_retried(put->producer->run, result);
+	else if (tree)
+		note_retried(put->producer->run, tree);
+	arena_free(&arena);
+}
+
 static void on_good_answer(struct put *put, uint64_t now)
 {
 	struct run *run = put->producer->run;
+	note_answer(put);
 	/* Only a refused record's result has the word, so an answer without it needs no decoding. */
 	if (put->call.answer.n && memmem(put->call.answer.p, put->call.answer.n, "ErrorCode", 9)) {
 		struct arena arena = {0};

@@ -3,7 +3,7 @@
  * Happy path:
  * - receivers begin at LATEST and are waited for, so that nothing that is put can be missed
  * - producers put for the warm-up and the time that is measured
- * - the drain: until each receiver has each acknowledged record
+ * - the drain: until each receiver has each acknowledged record, and the doubles of retried puts
  * - the proof, the figures, and everything of this run is closed
  *
  * With `horizon` the puts come first, and the receivers read what is there.
@@ -168,6 +168,7 @@ static void run_init(struct run *run, struct load *load, const struct plan *plan
 	run->book.max = records_max(load->options);
 	run->book.answered_ns = xcalloc((size_t)run->book.max, sizeof *run->book.answered_ns);
 	run->book.sends = xcalloc((size_t)run->book.max, 1);
+	run->book.retried = xcalloc(LOAD_SHARDS_MAX, sizeof *run->book.retried);
 	run->ticker = ticker_new(run);
 	regime->shards = load->n_shards_first;
 	regime->rate = load->options->existing ? 0 : load->options->rate;
@@ -192,6 +193,7 @@ static void run_fini(struct run *run)
 	ticker_free(run->ticker);
 	free(run->book.answered_ns);
 	free(run->book.sends);
+	free(run->book.retried);
 }
 
 /* As outcome_add made it. */

@@ -185,6 +185,33 @@ def test_faults(tmp_path):
     assert pushed["put_twice"] > 0 and pushed["put_twice"] / 2 == polled["put_twice"] / 2, "stored twice, since the answer was lost"
 
 
+@pytest.mark.parametrize("words", [(), ("--format", "cbor")], ids=["json", "cbor"])
+def test_the_drain_waits_for_the_doubles(tmp_path, words):
+    """The last record is stored twice, and its second copy is shown late: it is waited for, and counted."""
+    fake, late = FakeKinesis(), []
+
+    def put(body):
+        stored = len(fake.records)
+        answer = fake.on_PutRecord(body)
+        return (500, {"__type": "InternalFailure"}) if stored == 9 else answer
+
+    def show(body):
+        if len(fake.records) == 11 and len(late) < 3:
+            late.append(fake.records.pop())  # as if it were not durable yet
+            answer = fake.on_GetRecords(body)
+            fake.records.append(late[-1])
+            return answer
+        return "honest"
+
+    fake.lies = {"PutRecord": put, "GetRecords": show}
+    with fake:
+        words = ("poll", "--records", 10, "--rate", 100, "--warm-up", 0, *words)
+        regime = only(load(fake.port, *words, folder=tmp_path))
+    assert len(late) == 3 and regime["put"]["acknowledged"] == 10
+    assert regime["polled"]["put_twice"] == 1
+    proven(regime["polled"], 10)
+
+
 def test_only_throttled_records_are_put_again(tmp_path):
     """Half of each batch is over the shard's limit."""
     with Server("--limit", "write_records=100") as server:
