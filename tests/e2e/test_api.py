@@ -298,11 +298,11 @@ def test_put_record_errors(kinesis):
         "InvalidArgumentException", f"ExclusiveMinimumSequenceNumber {2**180} used in PutRecord on stream {name} under account {ACCOUNT} is invalid."
     ):
         kinesis.put_record(StreamName=name, PartitionKey="k", SequenceNumberForOrdering=str(2**180), Data=b"")
-    with expect("InvalidArgumentException"):
+    with expect("ValidationException", "1 validation error detected: Value at 'data' failed to satisfy constraint: Member must have length less than or equal to 1048576"):
         kinesis.put_record(StreamName=name, PartitionKey="k", Data=bytes(MIB))
     with expect(
         "ValidationException",
-        "1 validation error detected: Value 'java.nio.HeapByteBuffer[pos=0 lim=10485761 cap=10485761]' at 'data' failed to satisfy constraint: "
+        "1 validation error detected: Value at 'data' failed to satisfy constraint: "
         "Member must have length less than or equal to 10485760",
     ):
         kinesis.put_record(StreamName=name, PartitionKey="k", Data=bytes(10 * MIB + 1))
@@ -342,8 +342,18 @@ def test_put_records_fails_as_a_whole(kinesis):
         )
     with expect("InvalidArgumentException", "Records size exceeds 10 MB limit"):
         kinesis.put_records(StreamName=name, Records=[{"PartitionKey": "k", "Data": bytes(1000000)}] * 11)
-    with expect("InvalidArgumentException"):
-        kinesis.put_records(StreamName=name, Records=[{"PartitionKey": "k", "Data": bytes(MIB)}])
+    too_long = "validation error detected: Value at '%s' failed to satisfy constraint: Member must have length less than or equal to 1048576"
+    with expect("ValidationException", "1 " + too_long % "records.2.member.data"):
+        kinesis.put_records(StreamName=name, Records=[{"PartitionKey": "k", "Data": b"1"}, {"PartitionKey": "k", "Data": bytes(MIB)}])
+    with expect("ValidationException", "1 " + too_long % "data"):
+        kinesis.put_record(StreamName=name, PartitionKey="k", Data=bytes(MIB + 1))
+    too_many = "1 validation error detected: Value at 'records' failed to satisfy constraint: Member must have length less than or equal to 500"
+    with expect("ValidationException", too_many):
+        kinesis.put_records(StreamName=name, Records=[{"PartitionKey": "k", "Data": b"1"}] * 501)
+    with expect("DryRunOperationException"):
+        kinesis.put_record(StreamName=name, PartitionKey="k", Data=b"1", DryRun=True)
+    with expect("DryRunOperationException"):
+        kinesis.put_records(StreamName=name, Records=[{"PartitionKey": "k", "Data": b"1"}], DryRun=True)
     assert read_all(kinesis, iterator_of(kinesis, name)) == [], "nothing was stored"
 
 
