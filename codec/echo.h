@@ -7,8 +7,8 @@
 
 #include "penstock/bytes.h"
 
-/* Bytes of a value that are repeated. Above the longest that a shape allows to be echoed whole in
- * practice: an ARN has at most 2,048 characters. */
+/* Bytes of a value that are repeated. An ARN that is just too long, of 2,049 characters, is still
+ * repeated whole. */
 #define ECHO_MAX 2560
 
 /* Appends the value: whole up to ECHO_MAX bytes, else cut behind the last whole character within
