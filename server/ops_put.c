@@ -4,6 +4,7 @@
  *
  * - resolve the stream, check the records one by one (kinesis-behaviour 3.21, 3.22: order and texts);
  * - hash of each: its ExplicitHashKey, else the MD5 of its key; which shard that is, the lane decides, so no route is ever stale;
+ * - a dry run ends here: it passed all checks but those of the lane;
  * - one store_put; on_put answers when everything is durable: one result per record, in order.
  *
  * Fails: what is wrong with any record fails the whole request before anything is stored; what the lane refuses (throughput, disk) fails
