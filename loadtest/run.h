@@ -21,7 +21,8 @@ struct book {
 	uint64_t max;            /* numbers below it */
 	uint64_t *answered_ns;   /* 0: not acknowledged */
 	uint8_t *sends;          /* how often it may be in the stream: sent, and not refused */
-	char (*retried)[SEQUENCE_MAX + 1]; /* per shard: the largest number of an acknowledged put that was sent again; "": none */
+	/* Per shard: the largest number of an acknowledged put that was sent again; "": none. */
+	char (*retried)[SEQUENCE_MAX + 1];
 };
 
 /* Writes down that a put which was sent again is acknowledged with this sequence number. */
@@ -67,7 +68,8 @@ void intake_fini(struct intake *intake);
 void intake_records(struct intake *intake, unsigned shard, const struct value *records, enum encoding encoding, uint64_t at_ns, bool measured);
 /* The endpoint's CBOR is not as the API has it: no damage on the way, and it would go on so. Ends the run, and says why. */
 void intake_unreadable(struct intake *intake, const char *operation, const char *how);
-/* Has each acknowledged record, and each double that retried puts left: those lie before the copy that was acknowledged. */
+/* Has each acknowledged record, and each double that retried puts left: those lie before the copy
+ * that was acknowledged. */
 bool intake_complete(const struct intake *intake);
 /* Counts what is missing, after the drain: what was acknowledged; of a stream that was there already, what another one had (`most`). */
 void intake_judge(struct intake *intake, uint64_t most);

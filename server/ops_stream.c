@@ -275,7 +275,8 @@ void ops_stream_summary(struct request *request)
 	write_kv_int(&w, "OpenShardCount", stream_open_shards(stream));
 	write_kv_int(&w, "ConsumerCount", stream->n_consumers);
 	write_kv_int(&w, "MaxRecordSizeInKiB", stream->max_record_kib);
-	write_kv_str(&w, "RecordDistributionStrategy", STR("USER_PARTITION_KEY")); /* the KPL warns of a stream without it */
+	/* Of every stream, since the KPL warns of one without it. */
+	write_kv_str(&w, "RecordDistributionStrategy", STR("USER_PARTITION_KEY"));
 	write_map_end(&w);
 	write_map_end(&w);
 	request_ok(request, &body);

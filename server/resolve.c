@@ -325,6 +325,7 @@ bool resolve_dry_run(struct request *request, struct opt_bool dry_run)
 {
 	if (!dry_run.has || !dry_run.v)
 		return false;
-	request_fail(request, STATUS_DRY_RUN, "Request would have succeeded, but DryRun flag is set."); /* our text, after EC2's */
+	/* Our text, after EC2's. */
+	request_fail(request, STATUS_DRY_RUN, "Request would have succeeded, but DryRun flag is set.");
 	return true;
 }

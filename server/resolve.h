@@ -50,8 +50,9 @@ void resolve_fail_shard(struct request *request, uint32_t shard, struct str stre
 void resolve_fail_state(struct request *request, struct str stream, const char *state);          /* ... not ACTIVE, instead in state ... */
 void resolve_fail_rate(struct request *request, uint32_t shard, struct str stream);              /* Rate exceeded for shard ... */
 
-/* DryRun: true, and all checks passed: answers DryRunOperationException and returns true; the caller
- * then asks nothing of the store. Rates, leases and free space are the store's and are not asked. */
+/* Called when all checks of an operation have passed. If DryRun is true: answers
+ * DryRunOperationException and returns true; the caller then asks nothing of the store. Rates, leases
+ * and free space are the store's state, so a dry run does not look at them. */
 bool resolve_dry_run(struct request *request, struct opt_bool dry_run);
 
 #endif

@@ -16,7 +16,7 @@
 
 struct shape;
 
-/* What is known of an operation of API version 2013-12-02 (57 of them; "not there yet" ones too). */
+/* An operation of API version 2013-12-02, of which there are 57; "not there yet" ones too. */
 struct operation {
 	const char *name;          /* "PutRecords" */
 	const struct shape *input; /* table; never NULL */
