@@ -133,6 +133,13 @@ static void fail_change(struct request *request, const struct change *change)
 			     "Limit: %" PRId64 ".",
 			     STR_ARG(change->stream), account(request), change->limit);
 		break;
+	case CAUSE_ALL_SHARDS_LIMIT: /* our text and our limit */
+		request_fail(request, STATUS_LIMIT_EXCEEDED,
+			     "This request would exceed the limit on open and closed shards of all streams under account %s. "
+			     "Current count: %" PRId64 ". Limit: %" PRId64 ". Number of shards that this request would add: %" PRId64
+			     ". A closed shard leaves when its records have passed retention.",
+			     account(request), change->have, change->limit, change->would);
+		break;
 	default:
 		request_fail_bare(request, STATUS_INTERNAL);
 	}

@@ -165,10 +165,11 @@ static uint64_t run_due(struct control *control)
 
 	if (!control->stopping) {
 		uint64_t tasks_ns = control_run_tasks(control, now_ns), retain_ns = control_run_retention(control, now_ns);
-		uint64_t reshards_ns = control_run_reshards(control, now_ns);
+		uint64_t reshards_ns = control_run_reshards(control, now_ns), prune_ns = control_run_prune(control, now_ns);
 
 		due_ns = tasks_ns < retain_ns ? tasks_ns : retain_ns;
 		due_ns = reshards_ns < due_ns ? reshards_ns : due_ns;
+		due_ns = prune_ns < due_ns ? prune_ns : due_ns;
 	}
 	outbox_flush(&control->outbox);
 	return due_ns;
@@ -209,7 +210,7 @@ enum status control_start(struct control *control, struct store *store, const st
 	memcpy(control->readers, readers, n * sizeof(*readers));
 	control->n_readers = n;
 	post_snapshot(control);
-	control->retain_at_ns = io_mono_ns(control->io);
+	control->retain_at_ns = control->prune_at_ns = io_mono_ns(control->io);
 	control_resume(control);
 	/* Before the thread can look at them. */
 	control->started = true;

@@ -12,6 +12,14 @@
 #include "penstock/store.h"
 #include "shardstore/control_db.h"
 
+#define CONTROL_PRUNED_TABLES 3
+
+/* How far the sweep of a table has come: the key of the last row looked at; all zero: at its beginning. */
+struct prune_key {
+	int64_t number; /* consumer_seconds: stream; shard_updates: row */
+	char name[STREAM_NAME_MAX + 1];
+};
+
 struct control {
 	/* --- read-only once the thread runs --- */
 	struct io *io;
@@ -38,6 +46,8 @@ struct control {
 	unsigned in_flight;          /* store_admin requests that the store has */
 	unsigned retains_in_flight;  /* of these, ADMIN_RETAIN */
 	uint64_t retain_at_ns;       /* when the next round of retention is due */
+	uint64_t prune_at_ns;        /* when the next slice of rows that have passed is due */
+	struct prune_key pruned[CONTROL_PRUNED_TABLES];
 	int64_t anchor_wall_ms;      /* the wall clock as last believed, and the monotonic clock then */
 	uint64_t anchor_mono_ns;
 	bool clock_leapt;            /* it was said in the log */
@@ -92,5 +102,10 @@ void control_free_reshards(struct control *control);
 uint64_t control_run_retention(struct control *control, uint64_t now_ns);
 /* The wall clock as far as retention believes it. Whatever takes a shard away goes by this one. */
 int64_t control_believed_ms(struct control *control);
+
+/* ---- control_prune.c ---- */
+
+/* Deletes a bounded number of rows that have passed, if a slice is due; returns when the next is. */
+uint64_t control_run_prune(struct control *control, uint64_t now_ns);
 
 #endif

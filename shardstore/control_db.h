@@ -14,6 +14,7 @@
 #include "penstock/status.h"
 
 #define CONTROL_SCHEMA_VERSION 2
+#define CONTROL_PRUNE_SLICE 256 /* rows that one pass of control_prune.c looks at, in each table */
 
 /* Every statement, prepared once. The text stands in control_db.c, in this order. */
 enum control_statement {
@@ -37,6 +38,7 @@ enum control_statement {
 	DB_INSERT_INTENT,
 	DB_LOAD_INTENT,
 	DB_DROP_INTENT,
+	DB_COUNT_INTENTS,
 	DB_COUNT_UPDATES,
 	DB_DROP_UPDATES,
 	DB_INSERT_UPDATE,
@@ -46,6 +48,12 @@ enum control_statement {
 	DB_SET_CONSUMER_STATUS,
 	DB_SET_CONSUMERS_STATUS,
 	DB_DELETE_CONSUMER,
+	DB_SLICE_STREAM_SECONDS,
+	DB_PRUNE_STREAM_SECONDS,
+	DB_SLICE_CONSUMER_SECONDS,
+	DB_PRUNE_CONSUMER_SECONDS,
+	DB_SLICE_UPDATES,
+	DB_PRUNE_UPDATES,
 	DB_SECRET,
 	DB_INSERT_SECRET,
 	DB_STATEMENTS

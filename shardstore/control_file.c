@@ -97,6 +97,10 @@ static const char schema[] = "BEGIN IMMEDIATE;"
 			     "PRAGMA application_id = 1347310420;"
 			     "COMMIT;";
 
+#define TEXT_OF(number) #number
+#define LIMIT_TO(number) " LIMIT " TEXT_OF(number)
+#define SLICE LIMIT_TO(CONTROL_PRUNE_SLICE)
+
 static const char *const statement_text[DB_STATEMENTS] = {
 	[DB_BEGIN] = "BEGIN IMMEDIATE",
 	[DB_COMMIT] = "COMMIT",
@@ -123,6 +127,7 @@ static const char *const statement_text[DB_STATEMENTS] = {
 	[DB_INSERT_INTENT] = "INSERT INTO intents VALUES (?, ?, ?, ?, ?, ?)",
 	[DB_LOAD_INTENT] = "SELECT shard, hash_first, hash_last, parent, adjacent FROM intents WHERE stream = ? ORDER BY shard",
 	[DB_DROP_INTENT] = "DELETE FROM intents WHERE stream = ?",
+	[DB_COUNT_INTENTS] = "SELECT count(*) FROM intents",
 	[DB_COUNT_UPDATES] = "SELECT count(*) FROM shard_updates WHERE stream = ? AND at_ms > ?",
 	[DB_DROP_UPDATES] = "DELETE FROM shard_updates WHERE stream = ? AND at_ms <= ?",
 	[DB_INSERT_UPDATE] = "INSERT INTO shard_updates VALUES (?, ?)",
@@ -133,6 +138,20 @@ static const char *const statement_text[DB_STATEMENTS] = {
 	[DB_SET_CONSUMER_STATUS] = "UPDATE consumers SET status = ? WHERE id = ? AND status = ?",
 	[DB_SET_CONSUMERS_STATUS] = "UPDATE consumers SET status = ? WHERE stream = ?",
 	[DB_DELETE_CONSUMER] = "DELETE FROM consumers WHERE id = ?",
+	/* control_prune.c: the last key of a slice behind (?1, ?2); what has passed at ?5 in the slice from there up to (?3, ?4). */
+	[DB_SLICE_STREAM_SECONDS] =
+		"SELECT 0, name FROM (SELECT name FROM stream_seconds WHERE name > ?2 ORDER BY name" SLICE ") ORDER BY name DESC LIMIT 1",
+	[DB_PRUNE_STREAM_SECONDS] = "DELETE FROM stream_seconds WHERE name > ?2 AND name <= ?4 AND last_s < ?5 / 1000"
+				    " AND NOT EXISTS (SELECT 1 FROM streams WHERE streams.name = stream_seconds.name)",
+	[DB_SLICE_CONSUMER_SECONDS] = "SELECT stream, name FROM (SELECT stream, name FROM consumer_seconds WHERE (stream, name) > (?1, ?2)"
+				      " ORDER BY stream, name" SLICE ") ORDER BY stream DESC, name DESC LIMIT 1",
+	[DB_PRUNE_CONSUMER_SECONDS] =
+		"DELETE FROM consumer_seconds WHERE (stream, name) > (?1, ?2) AND (stream, name) <= (?3, ?4) AND last_s < ?5 / 1000"
+		" AND NOT EXISTS (SELECT 1 FROM consumers AS c WHERE c.stream = consumer_seconds.stream AND c.name = "
+		"consumer_seconds.name)",
+	[DB_SLICE_UPDATES] = "SELECT id, ?2 FROM (SELECT rowid AS id FROM shard_updates WHERE rowid > ?1 ORDER BY rowid" SLICE
+			     ") ORDER BY id DESC LIMIT 1",
+	[DB_PRUNE_UPDATES] = "DELETE FROM shard_updates WHERE rowid > ?1 AND rowid <= ?3 AND at_ms <= ?5",
 	[DB_SECRET] = "SELECT value FROM secrets WHERE name = ?",
 	[DB_INSERT_SECRET] = "INSERT INTO secrets VALUES (?, ?)",
 };

@@ -1,4 +1,5 @@
 /* limits.h: what AWS enforces, as numbers that can be set each by itself; 0 lifts a limit. Read-only once the server runs.
+ * all_shards is penstock's own: AWS bounds the rates of resharding only, and a change here reads all shards, closed ones too.
  * One table gives the fields, AWS's values (Kinesis Data Streams quotas and the API reference), --limit, --help and /state.
  *
  * Where each is kept: per-shard rates are the lane's, counts the control thread's, the push rate the hub's, and the rates of calls per
@@ -19,6 +20,7 @@
 	X(push_bytes,                2 << 20,   "per consumer, shard and second")                \
 	X(subscribe_calls,           1,         "SubscribeToShard, per consumer and shard")      \
 	X(shards,                    20000,     "open shards of all streams")                    \
+	X(all_shards,                50000,     "open and closed, of all streams; ours")  \
 	X(changing_streams,          5,         "in CREATING or DELETING at once")               \
 	X(consumers,                 20,        "per stream")                                    \
 	X(creating_consumers,        5,         "in CREATING at once, of all streams")           \

@@ -237,6 +237,25 @@ def test_on_demand_is_refused(client, name):
     assert refused(client, "UpdateShardCount", StreamName=name, TargetShardCount=4, ScalingType="UNIFORM_SCALING") == text
 
 
+def test_open_and_closed_shards_have_a_limit(tmp_path):
+    """penstock's own: nothing of AWS's keeps the closed ones from growing without end."""
+    with Server("--transition-ms", "0", "--limits", "off", "--limit", "all_shards=4", data_dir=tmp_path) as server:
+        client = Client(server.port)
+        client.make_stream("s", 1)
+        split(client, "s", 0, HALF)
+        merge(client, "s", 1, 2)
+        count = "Current count: 4. Limit: 4. Number of shards that this request would add: "
+        for text, operation, more in (
+            ("2", "SplitShard", {"ShardToSplit": "3", "NewStartingHashKey": str(HALF)}),
+            ("2", "UpdateShardCount", {"TargetShardCount": 2, "ScalingType": "UNIFORM_SCALING"}),
+        ):
+            assert refused(client, operation, StreamName="s", **more) == (
+                "LimitExceededException",
+                f"This request would exceed the limit on open and closed shards of all streams under account {ACCOUNT}. {count}{text}. "
+                "A closed shard leaves when its records have passed retention.")
+        assert client.call("PutRecord", StreamName="s", PartitionKey="k", Data="Z29lcyBvbg==")["ShardId"] == shard_id(3)
+
+
 def test_update_shard_count_keeps_awss_limits(tmp_path):
     options = ("--transition-ms", "0", "--limits", "aws")
     server = Server(*options, data_dir=tmp_path)

@@ -467,6 +467,63 @@ TEST(limits_on_shards)
 	stop();
 }
 
+/* Closed shards count, and so do those that a reshard on its way will make. */
+TEST(a_limit_on_open_and_closed_shards)
+{
+	f.limits.all_shards = 7;
+	start();
+	make(2);
+	cr_assert_eq(split(0, 1000).status, STATUS_OK);
+	await(STREAM_ACTIVE);
+	cr_assert_eq(merge(2, 3).status, STATUS_OK);
+	await(STREAM_ACTIVE); /* five: 0, 2 and 3 are closed, 1 and 4 open */
+	struct change change = update(3);
+	cr_expect_eq(change.status, STATUS_LIMIT_EXCEEDED);
+	cr_expect_eq(change.cause, CAUSE_ALL_SHARDS_LIMIT);
+	cr_expect(change.have == 5 && change.limit == 7 && change.would > 2, "%d of %d and %d", (int)change.have, (int)change.limit,
+		  (int)change.would);
+	cr_expect_eq(orders()->status, STREAM_ACTIVE, "what is refused changes nothing");
+	cr_expect_eq(sql_int("SELECT count(*) FROM intents"), 0);
+	cr_expect_eq(sql_int("SELECT count(*) FROM shard_updates"), 0, "and is no update");
+	cr_expect_eq(update(2).status, STATUS_OK, "adds no shard: they are uniform");
+	await(STREAM_ACTIVE);
+	cr_assert_eq(split(1, ~(uint128)0 - 10).status, STATUS_OK, "the bound itself is allowed");
+	await(STREAM_ACTIVE);
+	change = split(4, 1000);
+	cr_expect_eq(change.cause, CAUSE_ALL_SHARDS_LIMIT);
+	cr_expect(change.have == 7 && change.would == 2);
+	change = merge(4, 5);
+	cr_expect_eq(change.cause, CAUSE_ALL_SHARDS_LIMIT);
+	cr_expect_eq(change.would, 1);
+	stop();
+}
+
+TEST(shards_of_intents_count_against_that_limit)
+{
+	f.limits.all_shards = 7;
+	start();
+	make(2);
+	sql("INSERT INTO streams (name, status, mode, shard_target, created_ms, retention_hours, max_record_kib, next_shard)"
+	    " VALUES ('other', 2, 0, 4, 0, 24, 1024, 4);"
+	    "INSERT INTO intents SELECT id, n, zeroblob(16), zeroblob(16), 0, 0 FROM streams,"
+	    " (SELECT 0 AS n UNION SELECT 1 UNION SELECT 2 UNION SELECT 3) WHERE name = 'other';");
+	struct change change = split(0, 1000);
+	cr_expect_eq(change.cause, CAUSE_ALL_SHARDS_LIMIT);
+	cr_expect_eq(change.have, 6);
+	stop();
+}
+
+TEST(updates_are_not_kept_without_a_limit)
+{
+	f.limits.updates_per_day = 0;
+	start();
+	make(2);
+	cr_assert_eq(update(3).status, STATUS_OK);
+	await(STREAM_ACTIVE);
+	stop();
+	cr_expect_eq(sql_int("SELECT count(*) FROM shard_updates"), 0);
+}
+
 TEST(limits_on_updates)
 {
 	start();
