@@ -422,6 +422,8 @@ static enum status open_file(struct control_db *db, struct io *io, const char *d
 
 	if (sqlite3_open_v2(db->path, &db->sqlite, flags, vfs) != SQLITE_OK)
 		return refuse(db, why);
+	/* A file that is refused is left as it is: its WAL too, which the last close would take into it. */
+	sqlite3_db_config(db->sqlite, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	/* An operator may look at the file with a shell while we run: wait for its lock, within what a caller of ours would. */
 	sqlite3_busy_timeout(db->sqlite, 2000);
 	status = inspect(db, &fresh, &old, why);
@@ -442,7 +444,11 @@ static enum status open_file(struct control_db *db, struct io *io, const char *d
 		status = refuse(db, why);
 	}
 	free(mode);
-	return status ? status : prepare(db, why);
+	if (!status)
+		status = prepare(db, why);
+	if (!status)
+		sqlite3_db_config(db->sqlite, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
+	return status;
 }
 
 enum status control_db_open(struct control_db *db, struct io *io, const char *data_dir, const char *vfs, char **why)
