@@ -128,7 +128,7 @@ static const char *const statement_text[DB_STATEMENTS] = {
 	[DB_LOAD_INTENT] = "SELECT shard, hash_first, hash_last, parent, adjacent FROM intents WHERE stream = ? ORDER BY shard",
 	[DB_DROP_INTENT] = "DELETE FROM intents WHERE stream = ?",
 	[DB_COUNT_INTENTS] = "SELECT count(*) FROM intents",
-	[DB_COUNT_UPDATES] = "SELECT count(*) FROM shard_updates WHERE stream = ? AND at_ms > ?",
+	[DB_COUNT_UPDATES] = "SELECT count(*) FROM shard_updates WHERE stream = ?1 AND at_ms > ?2 AND at_ms <= ?2 + 86400000",
 	[DB_DROP_UPDATES] = "DELETE FROM shard_updates WHERE stream = ? AND at_ms <= ?",
 	[DB_INSERT_UPDATE] = "INSERT INTO shard_updates VALUES (?, ?)",
 	[DB_CONSUMER_SECOND] = "SELECT last_s FROM consumer_seconds WHERE stream = ? AND name = ?",
@@ -138,7 +138,8 @@ static const char *const statement_text[DB_STATEMENTS] = {
 	[DB_SET_CONSUMER_STATUS] = "UPDATE consumers SET status = ? WHERE id = ? AND status = ?",
 	[DB_SET_CONSUMERS_STATUS] = "UPDATE consumers SET status = ? WHERE stream = ?",
 	[DB_DELETE_CONSUMER] = "DELETE FROM consumers WHERE id = ?",
-	/* control_prune.c: the last key of a slice behind (?1, ?2); what has passed at ?5 in the slice from there up to (?3, ?4). */
+	/* control_prune.c. SLICE: the last key of a slice that begins behind (?1, ?2). PRUNE: in the slice from there
+	 * to (?3, ?4), what has passed at ?5 ms. */
 	[DB_SLICE_STREAM_SECONDS] =
 		"SELECT 0, name FROM (SELECT name FROM stream_seconds WHERE name > ?2 ORDER BY name" SLICE ") ORDER BY name DESC LIMIT 1",
 	[DB_PRUNE_STREAM_SECONDS] = "DELETE FROM stream_seconds WHERE name > ?2 AND name <= ?4 AND last_s < ?5 / 1000"

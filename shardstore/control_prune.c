@@ -1,22 +1,28 @@
 /* control_prune.c: deletes rows of the catalogue whose purpose has passed.
  *
- * Thread: control. Three tables have a row for each name or call that a client ever used, and no other bound:
+ * Thread: control. Three tables have a row for each name or call that a client ever used, and no
+ * other bound:
  *
- *   stream_seconds    the last creation second of a stream's name: the next stream of that name must begin in a later second
+ *   stream_seconds    the last creation second of a stream's name: the next stream of that name
+ *                     must begin in a later second
  *   consumer_seconds  the same for a consumer's name in a stream, whose ARN ends with that second
  *   shard_updates     calls of UpdateShardCount, counted over 24 hours
  *
- * A second's row has no further effect once the clock is past it, since a creation takes the later of the clock and that second.
- * KEEP_MS is the margin for a clock that is set back afterwards. A row whose stream or consumer exists stays, and so does a row whose
- * second is ahead of the clock. "The clock" is the earlier of the wall clock and the time that retention believes.
+ * A second's row has no further effect once the clock is past it, since a creation takes the later
+ * of the clock and that second. KEEP_MS is the margin for a clock that is set back afterwards. A
+ * row whose stream or consumer exists stays, and so does a row whose second is ahead of the clock.
+ * "The clock" is the earlier of the wall clock and the time that retention believes.
  *
  * Happy path:
- * - every retention_check_ms one slice of each table, CONTROL_PRUNE_SLICE rows in the order of its key: a query for the slice's last key,
- * then one statement that deletes what has passed; a statement that finds nothing writes nothing
- * - a slice that deleted a quarter of its rows is followed by the next within BUSY_NS; mail is run in between
+ * - every retention_check_ms one slice of each table, CONTROL_PRUNE_SLICE rows in the order of its
+ *   key: a query for the slice's last key, then one statement that deletes what has passed; a
+ *   statement that finds nothing writes nothing
+ * - a slice that deleted a quarter of its rows is followed by the next within BUSY_NS; mail is run
+ *   in between
  * - behind the last row a table's sweep begins again
  *
- * So a pass looks at so many rows however many there are, and a table holds the names of KEEP_MS and at most about a third more.
+ * So a pass looks at so many rows however many there are, and a table holds the names of KEEP_MS
+ * and at most about a third more.
  *
  * Failure modes:
  * - a statement fails: logged by control_db.c; the same slice is tried again with the next pass */
@@ -24,7 +30,7 @@
 
 #include "shardstore/control.h"
 
-#define BUSY_NS UINT64_C(50000000) /* at most 5,120 rows a second; names are created by one transaction each, more slowly */
+#define BUSY_NS UINT64_C(50000000) /* 5,120 rows a second; a name costs a transaction, and is slower */
 #define KEEP_MS INT64_C(86400000)  /* as long as the shortest retention, and as UpdateShardCount is counted */
 
 static const struct {
@@ -48,7 +54,7 @@ static enum status slice_end(struct control_db *db, enum control_statement which
 		return status;
 	*to = (struct prune_key){.number = sqlite3_column_int64(row, 0)};
 	n = (size_t)sqlite3_column_bytes(row, 1);
-	/* Names have no NUL and at most STREAM_NAME_MAX bytes: the request's validation, and the CHECK of the tables that name them. */
+	/* At most STREAM_NAME_MAX bytes and no NUL among them: the request's validation. */
 	memcpy(to->name, sqlite3_column_text(row, 1), n < sizeof(to->name) ? n : sizeof(to->name) - 1);
 	sqlite3_reset(row);
 	return STATUS_OK;

@@ -98,7 +98,8 @@ static enum status insert_intent(struct control_db *db, const struct shard_info 
 			      6, NULL);
 }
 
-/* UpdateShardCount is remembered for a day, and if there is no limit not at all: nothing else would bound the rows. */
+/* UpdateShardCount is remembered for a day, and without a limit not at all: nothing else would bound
+ * the rows. */
 static enum status insert_update(struct control *control, uint64_t stream, int64_t now_ms)
 {
 	struct control_db *db = &control->db;
@@ -141,8 +142,8 @@ static enum status begin_plan(struct control *control, struct reshard_plan *plan
 	return status;
 }
 
-/* Closed shards are listed until their records have passed retention, and each change of the catalogue reads all of them again
- * (0.4 us for each). Shards of intents are on their way. */
+/* Closed shards are listed until their records have passed retention, and each change of the catalogue
+ * reads all of them again (0.4 us for each). Shards of intents are on their way. */
 static enum status check_all_shards(struct control *control, struct change *change, uint32_t added)
 {
 	int64_t limit = control->limits.all_shards, have = 0;
@@ -276,6 +277,8 @@ static enum status check_target(struct control *control, struct change *change, 
 	return STATUS_OK;
 }
 
+/* Of the last day. A call that is dated ahead of the clock was made before the clock was set back. It
+ * does not count, or a stream whose clock was wrong by days would be refused for days. */
 static enum status check_updates(struct control *control, struct change *change, uint64_t stream)
 {
 	int64_t limit = control->limits.updates_per_day, have = 0;

@@ -104,7 +104,7 @@ enum change_cause { /* which rule refused it, for the text; CAUSE_NONE with STAT
 	CAUSE_SCALE_UP,        /* LIMIT_EXCEEDED: more than so many times as many; have, would */
 	CAUSE_SCALE_DOWN,      /* LIMIT_EXCEEDED */
 	CAUSE_UPDATES_LIMIT,   /* LIMIT_EXCEEDED: UpdateShardCount too often in 24 h; limit */
-	CAUSE_ALL_SHARDS_LIMIT, /* LIMIT_EXCEEDED: a reshard adds `would` to `have` open and closed shards of all streams; limit */
+	CAUSE_ALL_SHARDS_LIMIT, /* LIMIT_EXCEEDED: open and closed shards: have, limit, would (those to add) */
 	CAUSE_FAULT,           /* INTERNAL: the catalogue could not be written */
 };
 

@@ -1,5 +1,6 @@
 /* limits.h: what AWS enforces, as numbers that can be set each by itself; 0 lifts a limit. Read-only once the server runs.
- * all_shards is penstock's own: AWS bounds the rates of resharding only, and a change here reads all shards, closed ones too.
+ * all_shards is penstock's own: AWS bounds the rates of resharding only, but here a change of the
+ * catalogue reads all shards, closed ones too (control_load.c).
  * One table gives the fields, AWS's values (Kinesis Data Streams quotas and the API reference), --limit, --help and /state.
  *
  * Where each is kept: per-shard rates are the lane's, counts the control thread's, the push rate the hub's, and the rates of calls per

@@ -1,10 +1,12 @@
-"""A data directory that an older release wrote (tests/upgrade, made by make.py there) is opened by this server: every stream, shard, consumer and
-record of its manifest is there, polled and pushed, what was under way goes on, and puts go on. It says nothing of the catalogue's version: the
-same must hold before and after a migration.
+"""A data directory that an older release wrote (tests/upgrade, made by make.py there) is opened by this
+server: every stream, shard, consumer and record of its manifest is there, polled and pushed, what was
+under way goes on, and puts go on. The catalogue's version is not looked at: the same must hold before and
+after a migration.
 
 A directory of a newer version is refused in one clear line, and nothing of it is changed.
 
-The server's clock is set to when the directory was written (tests/upgrade/clock.c): its records would have passed retention.
+The server's clock is set to when the directory was written (tests/upgrade/clock.c): its records would
+have passed retention.
 """
 
 import base64
@@ -78,7 +80,8 @@ def check_consumers(client, arn, told):
 
 
 def pushed(port, arn, shard, count, is_tip):
-    """What a consumer is given from the shard's beginning, to its end and if that is_tip, until there are `count`; and its ChildShards."""
+    """The records that a consumer is given from TRIM_HORIZON to the shard's end; is_tip: the first
+    `count` of an open shard. And the end's ChildShards."""
     subscription, records = Subscription(port, arn, shard, Type="TRIM_HORIZON"), []
     try:
         for event in subscription:
@@ -121,7 +124,7 @@ def check_stream(client, port, name, told):
 
 
 def check_tokens(client, told):
-    """A client goes on with what the older server gave it, or is told that it is too old: never that it is no iterator."""
+    """A token of the older server is good or has expired, and is never called invalid."""
     try:
         records = client.call("GetRecords", ShardIterator=told["tokens"]["iterator"])["Records"]
         assert [entry(record) for record in records] == told["streams"]["busy"]["records"][told["tokens"]["shard"]][: len(records)]

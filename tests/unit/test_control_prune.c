@@ -1,5 +1,6 @@
-/* test_control_prune.c: rows whose purpose has passed leave the catalogue. The control thread's code is stepped on the test's thread, with
- * a real SQLite file, a store that answers at once, and clocks that stand still until a test moves them. */
+/* test_control_prune.c: rows whose purpose has passed leave the catalogue. The control thread's
+ * code is stepped on the test's thread, with a real SQLite file, a store that answers at once, and
+ * clocks that stand still until a test moves them. */
 #include <criterion/criterion.h>
 #include <sqlite3.h>
 #include <stdio.h>

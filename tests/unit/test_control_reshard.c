@@ -513,6 +513,20 @@ TEST(shards_of_intents_count_against_that_limit)
 	stop();
 }
 
+/* The clock was 50 hours ahead, and was set right. */
+TEST(updates_ahead_of_the_clock_do_not_count)
+{
+	char text[256];
+	start();
+	make(2);
+	snprintf(text, sizeof(text),
+		 "INSERT INTO shard_updates SELECT 1, %lld FROM (VALUES (1), (2), (3), (4), (5), (6), (7), (8), (9), (10))",
+		 (long long)(moved_wall_ms(NULL) + 50 * INT64_C(3600000)));
+	sql(text);
+	cr_expect_eq(update(3).status, STATUS_OK);
+	stop();
+}
+
 TEST(updates_are_not_kept_without_a_limit)
 {
 	f.limits.updates_per_day = 0;

@@ -1,7 +1,9 @@
-/* clock.c: a wall clock of a test's own, laid under the real server by LD_PRELOAD: CLOCK_REALTIME is off by PENSTOCK_CLOCK_OFFSET_S seconds
- * and goes on from there. A data directory that is kept in the tree must be opened at its own time, or retention has passed.
+/* clock.c: a wall clock of a test's own, laid under the real server by LD_PRELOAD: CLOCK_REALTIME
+ * is off by PENSTOCK_CLOCK_OFFSET_S seconds and goes on from there. A data directory that is kept
+ * in the tree must be opened at its own time, or retention has passed.
  *
- * Thread: any of the server's. Failure modes: without the variable, or for another clock, the kernel's answer as it is. */
+ * Thread: any of the server's. Failure modes: without the variable, or for another clock, the
+ * kernel's answer as it is. */
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/time.h>

@@ -3,17 +3,20 @@
     git worktree add /tmp/release v0.1.0 && (cd /tmp/release && ./dev build)
     PENSTOCK_BIN=/tmp/release/build/penstock PYTHONPATH=tests/client python3 tests/upgrade/make.py
 
-Run it with the binary of a release, once, before the format changes, and commit what it writes; a directory of an older version is never
-made again. Two ways to end: `stopped` by SIGTERM, `killed` by SIGKILL (records behind no footer, commits of the catalogue in its WAL alone).
-Each is NAME.tar.xz, the data directory, and NAME.json, the manifest: what clients of that version were told and must find again.
+Run it once, with the binary of a release, and commit what it writes. A directory of an older version is
+never made again. Two ways to end: `stopped` by SIGTERM, `killed` by SIGKILL (records behind no footer,
+commits of the catalogue in its WAL alone). Each is NAME.tar.xz, the data directory, and NAME.json, the
+manifest: what clients of that version were told and must find again.
 
 The streams:
-    busy      3 shards, grown by a split, a merge and an UpdateShardCount with intermediate shards; records of 50 kB in segments that were
-              sealed when they were full, by a stop and by a recovery, and in the open one; consumers, one of them registered twice
+    busy      3 shards, grown by a split, a merge and an UpdateShardCount with intermediate shards; records
+              of 50 kB in segments that were sealed when they were full, by a stop and by a recovery, and in
+              the open one; consumers, one of them registered twice
     again     deleted and created again, then split
     large     on-demand, records of up to 10 MiB allowed, one of 1.5 MiB
     empty     no record
-    creating, updating, deleting   in that state, and so are two consumers of busy: the server's next start goes on
+    creating, updating, deleting
+              in that state, and so are two consumers of busy: the server's next start goes on
 """
 
 import base64
@@ -153,7 +156,7 @@ def manifest(maker, version, how):
 def pack(data_dir, path):
     with tarfile.open(path, "w:xz", preset=9) as archive:
         for root, folders, files in os.walk(data_dir):
-            folders[:] = sorted(set(folders) - {"tls"})  # keys do not belong into a source tree; they are made when they are missing
+            folders[:] = sorted(set(folders) - {"tls"})  # no keys in a source tree; the server makes new ones
             for name in sorted(files):
                 if name in ("lock", "catalogue.db-shm"):  # of the process
                     continue
