@@ -1,7 +1,8 @@
 /* clock.c: time, waiting, chance, and Ctrl-C.
  *
- * The first Ctrl-C (or SIGTERM) ends every wait, so that what was made is removed; the second ends the process at once, as if nobody had
- * caught it. */
+ * The first Ctrl-C (or SIGTERM) ends every wait, so that what was made is removed; the second has
+ * the default disposition, which ends the process at once. Both hold if the process was started with
+ * SIGINT ignored, as a shell starts a job in the background of a script. */
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -75,8 +76,11 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 	load->interrupted = true;
 	fprintf(stderr, "penstock-load: %s: removing what was made; once more to leave it\n",
 		number == SIGINT ? "interrupted" : "terminated");
-	for (unsigned i = 0; i < 2; i++)
+	for (unsigned i = 0; i < 2; i++) {
 		event_del(load->signals[i]);
+		signal(event_get_signal(load->signals[i]),
+		       SIG_DFL); /* not what it was: a shell starts a background job with SIGINT ignored */
+	}
 }
 
 void load_watch_signals(struct load *load)

@@ -66,7 +66,9 @@ struct program {
 
 /* ---- The process ---- */
 
-/* SIGHUP stays what it is for a program in a terminal, unless there is something to read anew. */
+/* SIGHUP keeps its inherited disposition (ignored under nohup), unless there is something to re-read.
+ * SIGINT and SIGTERM stop the process even if they were ignored at the start, as SIGINT is in a job that
+ * a script starts in the background: a blocked signal is queued for the signalfd all the same. */
 static void set_signals(bool hangup)
 {
 	sigset_t signals;

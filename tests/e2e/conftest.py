@@ -44,9 +44,9 @@ class Penstock:
     def __init__(self, data_dir, *options):
         self.data_dir, self.options, self.process = str(data_dir), options, None
 
-    def start(self):
+    def start(self, preexec_fn=None):
         command = [binary(), "--print-ready", "--listen", "127.0.0.1:0", "--data-dir", self.data_dir, *self.options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=preexec_fn)
         line = self.process.stdout.readline()
         match = re.fullmatch(r"listening (127\.0\.0\.1:\d+)\n", line)
         assert match, f"{command} said {line!r}"
@@ -97,11 +97,11 @@ class Penstock:
 
 @pytest.fixture
 def start(tmp_path_factory):
-    """start(*options): a server that this test alone uses, and may restart."""
+    """start(*options): a server that this test alone uses, and may restart. preexec_fn: as of Popen."""
     running = []
 
-    def begin(*options):
-        running.append(Penstock(tmp_path_factory.mktemp("data"), *options).start())
+    def begin(*options, **how):
+        running.append(Penstock(tmp_path_factory.mktemp("data"), *options).start(**how))
         return running[-1]
 
     yield begin

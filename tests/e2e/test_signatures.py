@@ -373,10 +373,28 @@ def test_more_than_loopback_wants_credentials_or_words(tmp_path):
         server.stop()
 
 
-@pytest.mark.skipif(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, reason="under nohup it is ignored, as it always was")
+def inherited(number, disposition):
+    return lambda: signal.signal(number, disposition)
+
+
 def test_sighup_without_credentials_is_what_it_always_was(start):
-    server = start()
+    server = start(preexec_fn=inherited(signal.SIGHUP, signal.SIG_DFL))
     process, server.process = server.process, None
     process.send_signal(signal.SIGHUP)
     assert process.wait(10) == -signal.SIGHUP
+    process.stdout.close()
+
+
+def test_sighup_under_nohup_is_ignored(start):
+    server = start(preexec_fn=inherited(signal.SIGHUP, signal.SIG_IGN))
+    server.process.send_signal(signal.SIGHUP)
+    assert server.get("/healthz").status == 200 and server.process.poll() is None
+
+
+def test_sigint_ends_it_in_the_background_of_a_script_too(start):
+    """Where a shell has set it to be ignored: a server that is told to end, ends."""
+    server = start(preexec_fn=inherited(signal.SIGINT, signal.SIG_IGN))
+    process, server.process = server.process, None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
     process.stdout.close()

@@ -23,13 +23,14 @@ QUICK = ("--duration", 2, "--warm-up", 0.5, "--rate", 100)
 
 
 class Load:
-    """penstock-load as a child process."""
+    """penstock-load as a child process. sigint: its disposition of SIGINT at the start; the test's own may be either."""
 
-    def __init__(self, port, *words, folder):
+    def __init__(self, port, *words, folder, sigint=signal.SIG_DFL):
         self.json = pathlib.Path(folder) / "figures.json"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         command = [LOAD, *map(str, words), "--endpoint", f"http://127.0.0.1:{port}", "--json", str(self.json)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+                                        preexec_fn=lambda: signal.signal(signal.SIGINT, sigint))
 
     def end(self, expect=0, seconds=90):
         self.out, self.err = self.process.communicate(timeout=seconds)
@@ -398,15 +399,20 @@ def test_interrupted(tmp_path, number, after):
         assert figures["interrupted"] and not figures["right"] and only(figures)["put"]["acknowledged"] > 0
 
 
-def test_interrupted_twice(tmp_path):
-    with FakeKinesis(DeleteStream=lambda body: time.sleep(3)) as fake:
-        run = Load(fake.port, "put", "--duration", 60, folder=tmp_path)
-        time.sleep(1.5)
+# A shell starts what is in the background of a script with SIGINT ignored: that is no reason to leave a stream behind, or to hang.
+@pytest.mark.parametrize("sigint", [signal.SIG_DFL, signal.SIG_IGN], ids=["", "in-the-background"])
+def test_interrupted_twice(tmp_path, sigint):
+    put, removing, let_go = threading.Event(), threading.Event(), threading.Event()
+    lies = {"PutRecord": lambda body: put.set() or "honest", "DeleteStream": lambda body: removing.set() or let_go.wait(30) and "honest"}
+    with FakeKinesis(**lies) as fake:
+        run = Load(fake.port, "put", "--duration", 60, folder=tmp_path, sigint=sigint)
+        assert put.wait(30)
         run.process.send_signal(signal.SIGINT)
-        time.sleep(0.5)
+        assert removing.wait(30)
         run.process.send_signal(signal.SIGINT)
-        assert run.process.wait(timeout=1) == -signal.SIGINT
-        run.process.communicate()
+        assert run.process.wait(timeout=30) == -signal.SIGINT
+        let_go.set()
+        assert "interrupted: removing what was made" in run.process.communicate()[1]
 
 
 def test_a_stream_of_somebody_else_stays(penstock, tmp_path):
