@@ -482,6 +482,8 @@ def stalled_subscription(port, seconds, stream, consumer):
 
 ATTACKS = {name: value for name, value in list(globals().items()) if callable(value) and getattr(value, "__code__", None)
            and value.__code__.co_varnames[: value.__code__.co_argcount] == ("port", "seconds", "stream", "consumer")}
+# Those that hold connections and do next to nothing: several of them fit beside each other.
+WAITING = {name for name, attack in ATTACKS.items() if "hold" in attack.__code__.co_names}
 
 if __name__ == "__main__":
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -21,7 +21,7 @@ import threading
 import time
 
 import pytest
-from attacks import ATTACKS
+from attacks import ATTACKS, WAITING
 from penstock_client import BINARY, Client, Server
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -133,7 +133,7 @@ def calm_once(tmp_path_factory):
         return Good(server, tmp_path_factory.mktemp("calm") / "json").p99_ms()
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.waits) if name in WAITING else name for name in ATTACKS])
 def test_attack(name, calm_once, tmp_path):
     calm, beside, attacked, said = [], [], [], []
     server, consumer = start_server()
