@@ -83,6 +83,9 @@
 		return { range: [min / 1.25, max * 1.4], distr: 3 };
 	}
 	const plain = (x) => (x >= 1 ? grouped(x, 0) : String(x));
+	const seconds = (x) => grouped(x, Math.abs(x - Math.round(x)) < 0.05 ? 0 : 1) + " s";
+	/* Between labels of a time axis: whole seconds, minutes, hours, since uPlot's own steps begin with parts of a second. */
+	const SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400];
 
 	function axis(more) {
 		return Object.assign({ stroke: colour("soft"), font: font(12), labelFont: font(12), grid: { stroke: colour("grid"), width: 1 },
@@ -355,9 +358,9 @@
 				options: {
 					height: 210,
 					padding: [10, 18, 0, 0],
-					scales: { x: { time: false }, y },
-					axes: [axis({ size: 28, space: 46, values: (u, s) => s.map((v) => plain(v) + " s") }), msAxis(y.range)],
-					series: [{ label: "at", value: (u, v) => (v == null ? "" : grouped(v, 0) + " s") }, ...there.map((n) => ({ label: titles[n],
+					scales: { x: { time: false, range: (u, min, max) => [Math.floor(min), max] }, y },
+					axes: [axis({ size: 28, space: 46, incrs: SECONDS, values: (u, s) => s.map(seconds) }), msAxis(y.range)],
+					series: [{ label: "at", value: (u, v) => (v == null ? "" : seconds(v)) }, ...there.map((n) => ({ label: titles[n],
 						stroke: colour(n.slice(0, 4)), width: 2, dash: n.includes("p99") ? [5, 3] : [], points: { show: false }, value: (u, v) => withUnit(v) }))],
 					hooks: { draw: [(u) => {
 						const ratio = devicePixelRatio, foot = u.bbox.top + u.bbox.height;
@@ -530,7 +533,7 @@
 		if (first)
 			fact("Load", plural(first.shards, "shard") + ", " + (first.rate ? grouped(first.rate, 0) + " puts a second" : "puts as fast as answers come") +
 				(first.batch > 1 ? " of " + first.batch + " records" : "") + ", records of " + grouped(data.record_size, 0) + " bytes, " +
-				regimes.map((r) => grouped(r.seconds, 0)).filter((x, i, all) => all.indexOf(x) === i).join(" or ") + " s a regime");
+				regimes.map((r) => seconds(r.seconds)).filter((x, i, all) => all.indexOf(x) === i).join(" or ") + " a regime");
 		if (first)
 			fact("The client's own CPU", "at most " + grouped(cpu * 100, 0) + " % of a core" + (regimes.some((r) => r.saturated) ? "; it was late, see above" : ""));
 	}

@@ -147,12 +147,12 @@ static inline void sample_outcome(struct outcome *outcome)
 	sample_regime(outcome, "5 pollers and 5 consumers", 5, 5, 15, &state);
 }
 
-/* One regime, pushed alone. */
+/* One regime, pushed alone, of three seconds. */
 static inline void sample_single(struct outcome *outcome)
 {
 	uint64_t state = 7;
 	sample_head(outcome, "push", "push --shards 2 --rate 200 --consumers 3");
-	sample_regime(outcome, "push", 0, 3, 8, &state);
+	sample_regime(outcome, "push", 0, 3, 3, &state);
 }
 
 /* An hour's ticks and a thousand consumers in each of two regimes: what the page has to thin. */

@@ -385,16 +385,20 @@ def test_nobody_there(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("after", [0.15, 2.5])
-def test_interrupted(tmp_path, number, after):
+@pytest.mark.parametrize("during", ["creating", "putting"])
+def test_interrupted(tmp_path, number, during):
     """In the middle of CREATING, which lets nobody delete it, and in the middle of the run."""
     with Server("--transition-ms", "800") as server:
         run = Load(server.port, "mixed", "--duration", 60, folder=tmp_path)
-        time.sleep(after)
+        if during == "creating":
+            patient(lambda: Client(server.port).call("ListStreams"), lambda answer: answer["StreamNames"])
+        else:  # a line a second; the first is warming up
+            lines = (line for line in run.process.stderr if " s: put " in line)
+            assert next(lines) and next(lines)
         run.process.send_signal(number)
-        figures = run.end(expect=130, seconds=15)
+        figures = run.end(expect=130, seconds=60)
         gone(server)
-    assert (figures is None) == (after < 1)
+    assert (figures is None) == (during == "creating")
     if figures:
         assert figures["interrupted"] and not figures["right"] and only(figures)["put"]["acknowledged"] > 0
 

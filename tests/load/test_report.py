@@ -127,6 +127,17 @@ def test_what_was_left_out_has_no_row_of_zeros(page, folders):
     assert costs.count("\n") == 6 and "left out" not in costs
 
 
+def test_no_label_of_time_stands_twice(page, folders):
+    """Three seconds on a wide axis: there is room for parts of a second, whose labels would be the same."""
+    script = page.call("Page.addScriptToEvaluateOnNewDocument", source="""
+        window.painted = [];
+        const paint = CanvasRenderingContext2D.prototype.fillText;
+        CanvasRenderingContext2D.prototype.fillText = function (text, ...more) { window.painted.push(text); return paint.call(this, text, ...more); };""")
+    show(page, folders, "single", "light")
+    page.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script["identifier"])
+    assert [text for text in page.evaluate("window.painted") if text.endswith(" s")] == ["1 s", "2 s", "3 s"]
+
+
 def test_scheme_changes_while_it_is_open(page, folders):
     show(page, folders, "good", "light")
     shot = '[...document.querySelectorAll(".uplot canvas")].map((c) => c.toDataURL().length + c.toDataURL().slice(-200)).join()'
