@@ -206,6 +206,16 @@ struct str arena_str(struct arena *arena, struct str s)
 	return (struct str){p, s.n};
 }
 
+struct str arena_printable(struct arena *arena, struct str s, size_t most)
+{
+	size_t n = s.n < most ? s.n : most;
+	char *p = arena_alloc(arena, n + 1);
+	for (size_t i = 0; i < n; i++)
+		p[i] = (char)(s.p[i] >= ' ' && s.p[i] <= '~' ? s.p[i] : '?');
+	p[n] = '\0';
+	return (struct str){p, n};
+}
+
 struct str arena_printf(struct arena *arena, const char *format, ...)
 {
 	char small[256]; /* most texts are short: formatted once and copied */

@@ -17,6 +17,7 @@
 
 #include "penstock/fanout.h"
 #include "penstock/metrics.h"
+#include "server/browser.h"
 #include "server/fault.h"
 #include "server/worker.h"
 
@@ -214,21 +215,30 @@ static bool is_healthz(const struct request *request, bool get)
 	return (get || post) && str_equal(request->exchange->path, STR("/healthz"));
 }
 
-bool admin_request(struct request *request)
+bool admin_healthz(struct request *request)
 {
-	if (fault_page(request))
-		return true;
-	bool get = str_equal(request->exchange->method, STR("GET"));
+	if (!is_healthz(request, str_equal(request->exchange->method, STR("GET"))))
+		return false;
+	request->plain = true;
+	answer_healthz(request);
+	return true;
+}
+
+bool admin_page(struct request *request)
+{
+	struct str path = request->exchange->path;
+	bool get = str_equal(request->exchange->method, STR("GET")), put = str_equal(request->exchange->method, STR("PUT"));
 	void (*page)(struct request *) = NULL;
-	if (is_healthz(request, get))
-		page = answer_healthz;
-	else if (get && str_equal(request->exchange->path, STR("/metrics")))
+	if (str_equal(path, STR("/faults")) && (get || put))
+		page = fault_page;
+	else if (get && str_equal(path, STR("/metrics")))
 		page = answer_metrics;
-	else if (get && str_equal(request->exchange->path, STR("/state")) && !request->worker->stopping)
+	else if (get && str_equal(path, STR("/state")) && !request->worker->stopping)
 		page = answer_state;
 	if (page == NULL)
 		return false;
 	request->plain = true;
-	page(request);
+	if (browser_host(request))
+		page(request);
 	return true;
 }

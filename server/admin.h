@@ -6,7 +6,9 @@
 
 #include "server/request.h"
 
-/* Answers the request if it is for one of these pages; false: it is not, and is untouched. Thread: the request's worker. */
-bool admin_request(struct request *request);
+/* Each answers the request if it is for that page; false: it is not, and is untouched. Thread: the
+ * request's worker. */
+bool admin_healthz(struct request *request); /* open to everybody */
+bool admin_page(struct request *request);    /* the other pages */
 
 #endif

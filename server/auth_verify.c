@@ -90,15 +90,11 @@ void auth_free(struct auth *auth)
 
 #define REFUSE(examination, status, ...) (*(examination)->text = arena_printf(&(examination)->request->arena, __VA_ARGS__), (status))
 
-/* What a client sent, to be told back: printable, and no longer than helps. */
+#define TOLD_MAX 256 /* bytes of a client's value that a text repeats */
+
 static struct str told(struct examination *examination, struct str what)
 {
-	size_t n = what.n < 256 ? what.n : 256;
-	char *p = arena_alloc(&examination->request->arena, n + 1);
-	for (size_t i = 0; i < n; i++)
-		p[i] = (char)(what.p[i] >= ' ' && what.p[i] <= '~' ? what.p[i] : '?');
-	p[n] = '\0';
-	return (struct str){p, n};
+	return arena_printable(&examination->request->arena, what, TOLD_MAX);
 }
 
 static enum status refuse_flaw(struct examination *examination, enum sigv4_flaw flaw, struct str what)

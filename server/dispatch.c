@@ -2,18 +2,18 @@
  *
  * Thread: the request's worker. Each request is answered exactly once: by a check here, or by the operation.
  *
- * - admin pages; CORS; method; content type and target; empty body; decoding; unknown operation; signature; binding and validation;
+ * - /healthz; the browser's rules (browser.h); other admin pages; method; content type and target; empty body; decoding; unknown operation;
+ * signature; binding and validation;
  * - then, if any are asked for, the faults that are met on purpose (fault.h); and the operation, by its number.
  *
  * Three forms of error, by how much of the protocol is known when it fails: XML-ish text without a content type (nothing is), `Output`
  * JSON (the legacy content type application/json), and the ordinary one in the request's own encoding. */
-#include <assert.h>
-
 #include "penstock/api.h"
 #include "penstock/shape.h"
 #include "penstock/value.h"
 #include "server/admin.h"
 #include "server/auth.h"
+#include "server/browser.h"
 #include "server/fault.h"
 #include "server/ops.h"
 #include "server/request.h"
@@ -49,46 +49,6 @@ static void (*const operations[OP_COUNT])(struct request *) = {
 	[OP_MERGE_SHARDS] = ops_reshard_merge,
 	[OP_UPDATE_SHARD_COUNT] = ops_reshard_update_count,
 };
-
-/* ---- CORS ---- */
-
-static void add_extra(struct request *request, struct str name, struct str value)
-{
-	assert(request->exchange->n_extra < REQUEST_EXTRA_MAX);
-	request->exchange->extra[request->exchange->n_extra++] = (struct header){name, value};
-}
-
-static void echo_extra(struct request *request, const char *asked, struct str name)
-{
-	struct str value = request_header(request, asked);
-	if (str_present(value))
-		add_extra(request, name, value);
-}
-
-static void answer_preflight(struct request *request)
-{
-	struct buf empty = {0};
-	add_extra(request, STR("Access-Control-Max-Age"), STR("172800"));
-	echo_extra(request, "access-control-request-headers", STR("Access-Control-Allow-Headers"));
-	echo_extra(request, "access-control-request-method", STR("Access-Control-Allow-Methods"));
-	request->bare = true;
-	request_answer(request, 200, NULL, &empty);
-}
-
-/* True: it was a preflight, and is answered. */
-static bool cors(struct request *request)
-{
-	if (!str_present(request_header(request, "origin")))
-		return false;
-	add_extra(request, STR("Access-Control-Allow-Origin"), STR("*"));
-	if (str_equal(request->exchange->method, STR("OPTIONS"))) {
-		answer_preflight(request);
-		return true;
-	}
-	add_extra(request, STR("Access-Control-Expose-Headers"),
-		  STR("x-amzn-RequestId,x-amzn-ErrorType,x-amz-request-id,x-amz-id-2,x-amzn-ErrorMessage,Date"));
-	return false;
-}
 
 /* ---- Errors before the protocol is known ---- */
 
@@ -232,10 +192,12 @@ static void dispatch_call(struct request *request, struct call *call)
 		perform(request);
 }
 
+/* With credentials pages prove by themselves who asks, and no other origin may read their answers. */
 void dispatch_request(struct request *request)
 {
 	struct call call = {0};
-	if (admin_request(request) || cors(request))
+	bool proves = request->worker->auth != NULL;
+	if (admin_healthz(request) || (!proves && browser_origin(request)) || admin_page(request) || (proves && browser_origin(request)))
 		return;
 	if (!str_equal(request->exchange->method, STR("POST"))) {
 		fail_xml_denied(request);

@@ -37,8 +37,8 @@ void fault_joined(struct request *request);
 
 /* ---- fault_page.c ---- */
 
-/* GET and PUT /faults: true: answered. */
-bool fault_page(struct request *request);
+/* Answers GET and PUT /faults. */
+void fault_page(struct request *request);
 /* {"seed": 1, "throttle": "0.1", ...}; without rules {}. A new reference. */
 struct json_t *fault_json(const struct fault_rules *rules);
 

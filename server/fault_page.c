@@ -103,15 +103,10 @@ static void answer_put(struct request *request)
 	answer(request, 200, fault_json(fault_rules_any(&rules) ? &rules : NULL));
 }
 
-bool fault_page(struct request *request)
+void fault_page(struct request *request)
 {
-	bool get = str_equal(request->exchange->method, STR("GET")), put = str_equal(request->exchange->method, STR("PUT"));
-	if (!str_equal(request->exchange->path, STR("/faults")) || !(get || put))
-		return false;
-	request->plain = true;
-	if (get)
+	if (str_equal(request->exchange->method, STR("GET")))
 		answer(request, 200, fault_json(fault_rules_now(request->worker)));
 	else if (allowed(request))
 		answer_put(request);
-	return true;
 }

@@ -43,6 +43,12 @@ static const char usage[] = "Usage: penstock [OPTION]...\n"
 			    "  --insecure-listen yes-without-signatures\n"
 			    "                            serve more than loopback without --credentials:\n"
 			    "                            who reaches the port may read and write all\n"
+			    "  --allow-origin ORIGIN     let web pages of this origin call the server, such\n"
+			    "                            as http://localhost:3000; * for all; may be\n"
+			    "                            repeated [none; all with --credentials]\n"
+			    "  --allow-host NAME         show pages such as /state under this Host too; * for\n"
+			    "                            all; may be repeated [loopback's names and\n"
+			    "                            addresses; all with --credentials]\n"
 			    "\n"
 			    "How much\n"
 			    "  --limits aws|off          enforce AWS's limits, or none [aws]\n"
@@ -115,8 +121,6 @@ static bool is_region(const char *value)
 	return n >= 1 && n <= 32 && value[n] == '\0';
 }
 
-static bool is_account(const char *value) { return strlen(value) == 12 && strspn(value, "0123456789") == 12; }
-
 /* Decimal digits alone: strtoul would take blanks, signs and an empty string. */
 static bool parse_number(const char *value, uint64_t *out)
 {
@@ -127,6 +131,57 @@ static bool parse_number(const char *value, uint64_t *out)
 	*out = strtoull(value, NULL, 10);
 	return true;
 }
+
+/* Behind a host name or address: nothing, or a port. */
+static bool is_port(const char *value)
+{
+	uint64_t port;
+
+	return value[0] == '\0' || (value[0] == ':' && parse_number(value + 1, &port) && port >= 1 && port <= 65535);
+}
+
+/* The length of the name or address that value begins with; 0: there is none. */
+static size_t host_length(const char *value)
+{
+	struct in6_addr v6;
+	char address[INET6_ADDRSTRLEN];
+	const char *end;
+
+	if (value[0] != '[')
+		return strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._");
+	end = strchr(value, ']');
+	if (!end || end - value > (ptrdiff_t)sizeof(address))
+		return 0;
+	snprintf(address, sizeof(address), "%.*s", (int)(end - value - 1), value + 1);
+	return inet_pton(AF_INET6, address, &v6) == 1 ? (size_t)(end - value + 1) : 0;
+}
+
+static bool is_host(const char *value)
+{
+	size_t n = host_length(value);
+
+	return strcmp(value, "*") == 0 || (n >= 1 && n <= 253 && value[n] == '\0');
+}
+
+/* scheme://host[:port]: no path, and no port that the scheme implies, since browsers send neither. */
+static bool is_origin(const char *value)
+{
+	const char *host = strstr(value, "://");
+	size_t scheme = host ? (size_t)(host - value) : 0, n;
+
+	if (strcmp(value, "*") == 0 || strcmp(value, "null") == 0)
+		return true;
+	if (scheme == 0 || strspn(value, "abcdefghijklmnopqrstuvwxyz0123456789+-.") != scheme)
+		return false;
+	host += 3;
+	n = host_length(host);
+	if (n == 0 || n > 253 || !is_port(host + n))
+		return false;
+	return !(scheme == 4 && strncmp(value, "http", 4) == 0 && strcmp(host + n, ":80") == 0) &&
+	       !(scheme == 5 && strncmp(value, "https", 5) == 0 && strcmp(host + n, ":443") == 0);
+}
+
+static bool is_account(const char *value) { return strlen(value) == 12 && strspn(value, "0123456789") == 12; }
 
 static bool is_address(const char *value)
 {
@@ -193,6 +248,11 @@ static bool is_loopback(const char *listen)
 		option, TAKE_STRING, FIELD(field), 0, 0, check, wants \
 	}
 
+#define LIST(option, field, check, wants)                           \
+	{                                                           \
+		option, TAKE_LIST, FIELD(field), 0, 0, check, wants \
+	}
+
 static const struct option_rule rules[] = {
 	STRING("data-dir", data_dir, is_anything, "a directory"),
 	STRING("listen", listen, is_address, "ADDR:PORT, such as 127.0.0.1:4567 or [::1]:4567"),
@@ -200,6 +260,8 @@ static const struct option_rule rules[] = {
 	STRING("tls-key", tls_key, is_anything, "a PEM file"),
 	STRING("credentials", credentials, is_anything, "a file"),
 	STRING("insecure-listen", insecure_listen, is_insecure, "the words yes-without-signatures"),
+	LIST("allow-origin", allow_origin, is_origin, "an origin as browsers send it, such as http://localhost:3000, or null, or *"),
+	LIST("allow-host", allow_host, is_host, "a host name or address without a port, or *"),
 	STRING("region", region, is_region, "1 to 32 of a-z, 0-9 and -"),
 	STRING("account", account, is_account, "12 digits"),
 	{"limits", TAKE_LIMITS, FIELD(limits), 0, 0, NULL, "aws or off"},
@@ -340,6 +402,20 @@ static int take_limit(struct option_reader *reader, const struct option_rule *ru
 	return 0;
 }
 
+/* Those of the file fall away if the command line has any. 0 or 2. */
+static int take_item(const struct option_reader *reader, const struct option_rule *rule, const char *value, struct option_list *field)
+{
+	if (!rule->check(value))
+		return refuse(reader, rule, value);
+	if (field->n == OPTION_LIST_MAX) {
+		say_where(reader, rule);
+		fprintf(stderr, " may be given %d times\n", OPTION_LIST_MAX);
+		return 2;
+	}
+	field->items[field->n++] = value;
+	return 0;
+}
+
 static int take_fault(const struct option_reader *reader, const struct option_rule *rule, const char *value, struct fault_rules *field)
 {
 	const char *equals = strchr(value, '='), *wrong;
@@ -387,6 +463,10 @@ int option_take(struct option_reader *reader, const struct option_rule *rule, co
 		break;
 	case TAKE_LIMIT:
 		return take_limit(reader, rule, value);
+	case TAKE_LIST:
+		if (take_item(reader, rule, value, field))
+			return 2;
+		break;
 	case TAKE_FAULT:
 		if (take_fault(reader, rule, value, field))
 			return 2;

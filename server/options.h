@@ -10,6 +10,13 @@
 #include "penstock/slog.h"
 #include "server/fault_rules.h"
 
+/* The values of an option that may be repeated, in their order. */
+#define OPTION_LIST_MAX 32
+struct option_list {
+	unsigned n;
+	const char *items[OPTION_LIST_MAX];
+};
+
 struct options {
 	const char *data_dir;      /* --data-dir DIR; penstock-data */
 	const char *listen;        /* --listen ADDR:PORT; 127.0.0.1:4567 (port 0: any; the bound one is printed) */
@@ -18,6 +25,8 @@ struct options {
 	const char *tls_cert, *tls_key; /* --tls-cert, --tls-key: PEM; without them a certificate and CA are made in the data directory */
 	const char *credentials;   /* --credentials FILE: signatures are verified with its keys; NULL: any well-formed one is accepted */
 	const char *insecure_listen; /* --insecure-listen yes-without-signatures: any address, though nothing is verified; NULL: loopback */
+	struct option_list allow_origin; /* each --allow-origin ORIGIN, or * */
+	struct option_list allow_host;   /* each --allow-host NAME, or * */
 	unsigned workers, lanes;   /* --workers N (1 to 16; default: cores, at most 4), --lanes N (1 to 8; 1) */
 	unsigned syncers, readers; /* --syncers N, --readers N (1 to 8; 2) */
 	struct limits limits;      /* --limits aws|off, and on top of it each --limit NAME=VALUE */

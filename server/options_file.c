@@ -33,6 +33,9 @@ static bool has_type(const struct option_rule *rule, const json_t *value, const 
 	case TAKE_FLAG:
 		*wants = "true or false";
 		return json_is_boolean(value);
+	case TAKE_LIST:
+		*wants = "a string or a list of strings";
+		return json_is_string(value) || json_is_array(value);
 	case TAKE_FAULT:
 		*wants = "an object of shares";
 		return json_is_object(value);
@@ -117,6 +120,25 @@ static int take_faults(struct option_reader *reader, const struct option_rule *r
 /* Options point into it: it lives as long as the process. */
 static struct arena strings;
 
+static int take_items(struct option_reader *reader, const struct option_rule *rule, json_t *array)
+{
+	json_t *value;
+	size_t i;
+	int code = 0;
+
+	json_array_foreach(array, i, value)
+	{
+		if (!json_is_string(value)) {
+			fprintf(stderr, "penstock: %s: %s wants strings, not %s\n", reader->file, rule->name, type_name(value));
+			return 2;
+		}
+		code = option_take(reader, rule, arena_str(&strings, str_of(json_string_value(value))).p);
+		if (code)
+			break;
+	}
+	return code;
+}
+
 static int take_value(struct option_reader *reader, const struct option_rule *rule, json_t *value)
 {
 	char *text;
@@ -128,8 +150,10 @@ static int take_value(struct option_reader *reader, const struct option_rule *ru
 		return take_faults(reader, rule, value);
 	if (rule->kind == TAKE_FLAG)
 		return json_is_true(value) ? option_take(reader, rule, NULL) : 0;
+	if (json_is_array(value))
+		return take_items(reader, rule, value);
 	text = json_is_integer(value) ? xasprintf("%" JSON_INTEGER_FORMAT, json_integer_value(value)) : xstrdup(json_string_value(value));
-	code = option_take(reader, rule, rule->kind == TAKE_STRING ? arena_str(&strings, str_of(text)).p : text);
+	code = option_take(reader, rule, rule->kind == TAKE_STRING || rule->kind == TAKE_LIST ? arena_str(&strings, str_of(text)).p : text);
 	free(text);
 	return code;
 }

@@ -12,6 +12,7 @@ enum option_kind {
 	TAKE_FLAG,
 	TAKE_LIMITS, /* aws or off */
 	TAKE_LIMIT,  /* NAME=VALUE */
+	TAKE_LIST,   /* a string of several; those of the command line stand for all of the file's */
 	TAKE_FAULT,  /* NAME=SHARE[:TIME]; those of the command line stand for all of the file's */
 	TAKE_LEVEL,
 	TAKE_FORMAT,
@@ -24,7 +25,7 @@ struct option_rule {
 	enum option_kind kind;
 	size_t at;            /* of the field in struct options */
 	uint64_t least, most; /* numbers */
-	/* strings: is it well-formed? `wants` says what it should be */
+	/* strings, and each of a list: is it well-formed? `wants` says what it should be */
 	bool (*check)(const char *value);
 	const char *wants;
 };

@@ -18,6 +18,7 @@
 #include "penstock/mail.h"
 #include "penstock/profile.h"
 #include "penstock/store.h"
+#include "server/log_pace.h"
 #include "server/options.h"
 
 /* What all workers share, read-only once they run. */
@@ -35,6 +36,7 @@ struct server {
 	uint64_t started_ns;
 	struct worker *workers;
 	unsigned n_workers;
+	struct log_pace log_pace; /* of lines that refused requests cause */
 	char region[33], account[13];
 };
 

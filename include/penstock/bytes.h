@@ -58,6 +58,9 @@ struct arena {
 void *arena_alloc(struct arena *arena, size_t n); /* uninitialised; never NULL */
 void *arena_zalloc(struct arena *arena, size_t n);
 struct str arena_str(struct arena *arena, struct str s); /* a copy, NUL-terminated behind n */
+/* At most `most` bytes of what a client sent, to be repeated in a text or a log line: every byte that
+ * is no printable ASCII is '?'. NUL-terminated behind n. */
+struct str arena_printable(struct arena *arena, struct str s, size_t most);
 struct str arena_printf(struct arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
 size_t arena_used(const struct arena *arena); /* bytes handed out */
 void arena_free(struct arena *arena);

@@ -375,7 +375,7 @@ def h1_large_slow_body(port, seconds, stream, consumer):
 
 def h1_slow_reader(port, seconds, stream, consumer):
     """Pipelined questions, no answer read."""
-    hold(port, seconds, 100, lambda i: b"GET /metrics HTTP/1.1\r\nHost: l\r\n\r\n" * 1500, reads=False, h2=False)
+    hold(port, seconds, 100, lambda i: b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1500, reads=False, h2=False)
 
 
 SMUGGLES = [

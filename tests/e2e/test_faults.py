@@ -322,7 +322,7 @@ def other_address():
 @pytest.mark.skipif(other_address() in (None, "127.0.0.1"), reason="this machine has loopback alone")
 def test_others_may_look_and_not_change():
     address = other_address()
-    options = fault_options("throttle=0") + ["--insecure-listen", "yes-without-signatures"]
+    options = fault_options("throttle=0") + ["--insecure-listen", "yes-without-signatures", "--allow-host", address]
     with Server(*options, listen="0.0.0.0:0") as server:
         for method, status in (("GET", 200), ("PUT", 403)):
             connection = http.client.HTTPConnection(address, server.port, timeout=10)

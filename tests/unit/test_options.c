@@ -67,6 +67,28 @@ TEST(takes_faults_and_a_profile)
 	cr_assert_null(fault_rules_of(&options.faults, FAULT_DELAY, OP_PUT_RECORDS));
 }
 
+TEST(takes_origins_and_hosts)
+{
+	const char *origins[] = {"http://localhost:3000", "https://a.example", "null", "*", "http://[::1]:8080", "chrome-extension://abc"};
+	const char *hosts[] = {"kinesis", "a.example", "10.0.0.1", "[2001:db8::1]", "*"};
+	const char *no_origins[] = {
+		"",           "localhost",         "http://",    "http://a/",    "http://a/b", "http://a:80",   "https://a:443",
+		"http://a:b", "http://[::1]:443x", "Http://a b", "http://[::g]", "://a",       "http://a:65536"};
+	const char *no_hosts[] = {"", "a:4567", "http://a", "a b", "[::1", "[a]", "::1"};
+	for (size_t i = 0; i < sizeof(origins) / sizeof(origins[0]); i++)
+		cr_expect_eq(parse("--allow-origin", origins[i], NULL), 0, "%s", origins[i]);
+	for (size_t i = 0; i < sizeof(no_origins) / sizeof(no_origins[0]); i++)
+		cr_expect_eq(parse("--allow-origin", no_origins[i], NULL), 2, "%s", no_origins[i]);
+	for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++)
+		cr_expect_eq(parse("--allow-host", hosts[i], NULL), 0, "%s", hosts[i]);
+	for (size_t i = 0; i < sizeof(no_hosts) / sizeof(no_hosts[0]); i++)
+		cr_expect_eq(parse("--allow-host", no_hosts[i], NULL), 2, "%s", no_hosts[i]);
+	cr_assert_eq(parse("--allow-origin=http://a", "--allow-host", "a", "--allow-origin", "http://b", NULL), 0);
+	cr_assert_eq(options.allow_origin.n, 2);
+	cr_assert_str_eq(options.allow_origin.items[1], "http://b");
+	cr_assert_eq(options.allow_host.n, 1);
+}
+
 TEST(takes_every_option)
 {
 	cr_assert_eq(parse("--data-dir", "d", "--listen=[::1]:0", "--region", "eu-west-1", "--account", "123456789012", "--tls-cert", "c",

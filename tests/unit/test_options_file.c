@@ -121,6 +121,23 @@ Test(options_file, faults)
 	cr_expect_not_null(fault_rules_of(&options.faults, FAULT_ERROR, OP_PUT_RECORD));
 }
 
+Test(options_file, lists)
+{
+	file("{\"allow_origin\": [\"http://a\", \"null\"], \"allow-host\": \"kinesis\"}");
+	cr_assert_eq(parse(NULL), 0);
+	cr_assert_eq(options.allow_origin.n, 2);
+	cr_expect_str_eq(options.allow_origin.items[0], "http://a");
+	cr_expect_str_eq(options.allow_origin.items[1], "null");
+	cr_assert_eq(options.allow_host.n, 1);
+	cr_expect_str_eq(options.allow_host.items[0], "kinesis");
+	cr_assert_eq(parse("--allow-origin", "http://b", NULL), 0);
+	cr_assert_eq(options.allow_origin.n, 1, "those of the command line stand for all");
+	cr_expect_str_eq(options.allow_origin.items[0], "http://b");
+	REFUSES("{\"allow_origin\": [1]}", ": allow-origin wants strings, not a number");
+	REFUSES("{\"allow_origin\": {}}", ": allow-origin wants a string or a list of strings, not an object");
+	REFUSES("{\"allow_host\": [\"a\", \"a:1\"]}", ": allow-host wants a host name or address without a port, or *, not \"a:1\"");
+}
+
 Test(options_file, names_what_is_wrong)
 {
 	REFUSES("{\"fault\": 0.1}", ": fault wants an object of shares, not a fraction");
