@@ -10,44 +10,16 @@
  * Fails with AWS's texts (recorded ones), which name every missing part in a fixed order. */
 #include "server/auth.h"
 
+#include "server/pairs.h"
 #include "server/worker.h"
 
 static const char *const header_keys[] = {"Credential", "Signature", "SignedHeaders"};
 static const char *const query_keys[] = {"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-SignedHeaders", "X-Amz-Date"};
 
-/* The next piece of *rest up to any of `cuts`; false at the end. */
-static bool next_piece(struct str *rest, const char *cuts, struct str *out)
-{
-	if (rest->n == 0)
-		return false;
-	size_t n = 0;
-	while (n < rest->n && strchr(cuts, rest->p[n]) == NULL)
-		n++;
-	*out = (struct str){rest->p, n};
-	size_t used = n < rest->n ? n + 1 : n;
-	*rest = (struct str){rest->p + used, rest->n - used};
-	return true;
-}
-
-/* Finds key=value among the pieces of text. `present` without a value is possible; the value is then empty. */
-static bool find_value(struct str text, const char *cuts, const char *key, struct str *value)
-{
-	struct str piece, wanted = str_of(key);
-	while (next_piece(&text, cuts, &piece)) {
-		const char *equals = memchr(piece.p, '=', piece.n);
-		struct str name = {piece.p, equals ? (size_t)(equals - piece.p) : piece.n};
-		if (!str_equal(name, wanted))
-			continue;
-		*value = equals ? (struct str){equals + 1, piece.n - name.n - 1} : STR("");
-		return true;
-	}
-	return false;
-}
-
 static bool has_value(struct str text, const char *cuts, const char *key)
 {
 	struct str value;
-	return find_value(text, cuts, key, &value) && value.n > 0;
+	return pairs_find(text, cuts, key, &value) && value.n > 0;
 }
 
 static struct str take_text(struct request *request, struct buf *text)
@@ -61,7 +33,7 @@ static enum status header_check(struct request *request, struct str header, stru
 {
 	struct buf missing = {0};
 	struct str algorithm, rest = header;
-	next_piece(&rest, ", ", &algorithm);
+	pairs_next(&rest, ", ", &algorithm);
 	for (size_t i = 0; i < sizeof(header_keys) / sizeof(header_keys[0]); i++)
 		if (!has_value(rest, ", ", header_keys[i]))
 			buf_printf(&missing, "Authorization header requires '%s' parameter. ", header_keys[i]);
@@ -88,18 +60,59 @@ static enum status query_check(struct request *request, struct str *text)
 	return STATUS_INCOMPLETE_SIGNATURE;
 }
 
-enum status auth_check(struct request *request, struct str *text)
+enum status auth_check(struct request *request, struct auth_call *call)
 {
 	struct str header = request_header(request, "authorization"), value;
-	bool in_query = find_value(request->exchange->query, "&", "X-Amz-Algorithm", &value);
+	bool in_query = pairs_find(request->exchange->query, "&", "X-Amz-Algorithm", &value);
+	call->caller = NULL;
+	call->text = (struct str){0};
 	if (header.n > 0 && in_query) {
-		*text = STR("Found both 'X-Amz-Algorithm' as a query-string param and 'Authorization' as HTTP header.");
+		call->text = STR("Found both 'X-Amz-Algorithm' as a query-string param and 'Authorization' as HTTP header.");
 		return STATUS_INVALID_SIGNATURE;
 	}
 	if (header.n == 0 && !in_query) {
-		*text = STR("Missing Authentication Token");
+		call->text = STR("Missing Authentication Token");
 		return STATUS_MISSING_AUTH;
 	}
-	enum status status = in_query ? query_check(request, text) : header_check(request, header, text);
-	return status || !request->worker->auth ? status : auth_verify(request, in_query, text);
+	enum status status = in_query ? query_check(request, &call->text) : header_check(request, header, &call->text);
+	return status || !request->worker->auth ? status : auth_verify(request, in_query, call);
+}
+
+/* ---- The scope, unverified ---- */
+
+/* Of a credential in a query: its slashes, which are percent-encoded there. */
+static struct str with_slashes(struct request *request, struct str credential)
+{
+	char *p = arena_alloc(&request->arena, credential.n + 1);
+	size_t n = 0;
+	for (size_t i = 0; i < credential.n; i++) {
+		bool slash = i + 2 < credential.n && (memcmp(credential.p + i, "%2F", 3) == 0 || memcmp(credential.p + i, "%2f", 3) == 0);
+		p[n++] = slash ? '/' : credential.p[i];
+		i += slash ? 2 : 0;
+	}
+	return (struct str){p, n};
+}
+
+static bool is_service(struct str name)
+{
+	for (size_t i = 0; i < name.n; i++)
+		if (!((name.p[i] >= 'a' && name.p[i] <= 'z') || (name.p[i] >= '0' && name.p[i] <= '9') || name.p[i] == '-'))
+			return false;
+	return name.n > 0 && name.n <= AUTH_SERVICE_MAX;
+}
+
+struct str auth_service(struct request *request)
+{
+	struct str credential, rest, part, before = {0}, last = {0};
+	if (!pairs_find(request_header(request, "authorization"), ", ", "Credential", &credential)) {
+		if (!pairs_find(request->exchange->query, "&", "X-Amz-Credential", &credential))
+			return (struct str){0};
+		credential = with_slashes(request, credential);
+	}
+	rest = credential;
+	while (pairs_next(&rest, "/", &part)) {
+		before = last;
+		last = part;
+	}
+	return str_equal(last, STR("aws4_request")) && is_service(before) ? before : (struct str){0};
 }

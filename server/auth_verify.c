@@ -49,7 +49,7 @@ struct examination {
 	size_t n_fields;
 	uint8_t payload[SIGV4_HASH];
 	const struct principal *principal;
-	struct str *text;
+	struct auth_call *call;
 };
 
 /* ---- Keys ---- */
@@ -88,7 +88,7 @@ void auth_free(struct auth *auth)
 
 /* ---- Refusals ---- */
 
-#define REFUSE(examination, status, ...) (*(examination)->text = arena_printf(&(examination)->request->arena, __VA_ARGS__), (status))
+#define REFUSE(examination, status, ...) ((examination)->call->text = arena_printf(&(examination)->request->arena, __VA_ARGS__), (status))
 
 #define TOLD_MAX 256 /* bytes of a client's value that a text repeats */
 
@@ -217,6 +217,14 @@ static bool is_in_window(const struct examination *examination)
 	return age_s <= WINDOW_S && age_s >= -WINDOW_S;
 }
 
+/* Services beside Kinesis have global endpoints, for which SDKs sign us-east-1. */
+static bool is_region(const struct examination *examination)
+{
+	struct str region = examination->claim.scope.region;
+	bool global = !str_equal(examination->call->service, STR("kinesis"));
+	return str_equal(region, str_of(examination->request->worker->server->region)) || (global && str_equal(region, STR("us-east-1")));
+}
+
 /* What an honest client of ours says about today. */
 static bool is_usual(const struct examination *examination)
 {
@@ -322,42 +330,36 @@ static enum status check_scope(struct examination *examination)
 			   "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '" STR_FMT
 			   "' != '%.8s', from '%s'. ",
 			   STR_ARG(scope->date), time, time);
-	if (!str_equal(scope->region, str_of(examination->request->worker->server->region)))
+	if (!is_region(examination))
 		buf_printf(&wrong, "Credential should be scoped to a valid region, not '" STR_FMT "'. ", STR_ARG(scope->region));
-	if (!str_equal(scope->service, STR("kinesis")))
-		buf_printf(&wrong, "Credential should be scoped to correct service: 'kinesis'. ");
+	if (!str_equal(scope->service, examination->call->service))
+		buf_printf(&wrong, "Credential should be scoped to correct service: '" STR_FMT "'. ", STR_ARG(examination->call->service));
 	if (!str_equal(scope->terminator, STR(SIGV4_TERMINATOR)))
 		buf_printf(&wrong, "Credential should be scoped with a valid terminator: 'aws4_request', not '" STR_FMT "'. ",
 			   STR_ARG(scope->terminator));
 	if (wrong.n == 0)
 		return STATUS_OK;
-	*examination->text = arena_str(&examination->request->arena, (struct str){(const char *)wrong.p, wrong.n});
+	examination->call->text = arena_str(&examination->request->arena, (struct str){(const char *)wrong.p, wrong.n});
 	buf_free(&wrong);
 	return STATUS_INVALID_SIGNATURE;
 }
 
 /* Nothing here belongs to any account but the server's, and there are no policies that would let others in. */
-static enum status check_account(struct examination *examination, struct str operation)
+static enum status check_account(struct examination *examination)
 {
 	const struct principal *principal = examination->principal;
-	if (!principal->account || strcmp(principal->account, examination->request->worker->server->account) == 0)
+	const struct auth_call *call = examination->call;
+	if (!call->action || !principal->account || strcmp(principal->account, examination->request->worker->server->account) == 0)
 		return STATUS_OK;
 	return REFUSE(examination, STATUS_ACCESS_DENIED,
-		      "User: arn:aws:iam::%s:user/%s is not authorized to perform: kinesis:" STR_FMT
-		      " because no resource-based policy allows the kinesis:" STR_FMT " action",
-		      principal->account, principal->profile, STR_ARG(operation), STR_ARG(operation));
+		      "User: arn:aws:iam::%s:user/%s is not authorized to perform: " STR_FMT
+		      ":%s because no resource-based policy allows the " STR_FMT ":%s action",
+		      principal->account, principal->profile, STR_ARG(call->service), call->action, STR_ARG(call->service), call->action);
 }
 
-static struct str operation_of(const struct request *request)
+enum status auth_verify(struct request *request, bool presigned, struct auth_call *call)
 {
-	struct str target = request_header(request, "x-amz-target");
-	const char *dot = target.n ? memchr(target.p, '.', target.n) : NULL;
-	return dot ? (struct str){dot + 1, (size_t)(target.p + target.n - dot - 1)} : STR("");
-}
-
-enum status auth_verify(struct request *request, bool presigned, struct str *text)
-{
-	struct examination examination = {.request = request, .auth = request->worker->auth, .text = text};
+	struct examination examination = {.request = request, .auth = request->worker->auth, .call = call};
 	struct str date;
 	examination.now_s = io_wall_ms(request->worker->server->io) / 1000;
 	enum status status = read_claim(&examination, presigned, &date);
@@ -371,5 +373,7 @@ enum status auth_verify(struct request *request, bool presigned, struct str *tex
 		status = check_time(&examination);
 	if (!status)
 		status = check_scope(&examination);
-	return status ? status : check_account(&examination, operation_of(request));
+	if (!status)
+		call->caller = examination.principal;
+	return status ? status : check_account(&examination);
 }

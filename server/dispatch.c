@@ -2,8 +2,8 @@
  *
  * Thread: the request's worker. Each request is answered exactly once: by a check here, or by the operation.
  *
- * - /healthz; the browser's rules (browser.h); other admin pages; method; content type and target; empty body; decoding; unknown operation;
- * signature; binding and validation;
+ * - /healthz; the browser's rules (browser.h); other admin pages; requests for other services; method; content type and target; empty body;
+ * decoding; unknown operation; signature; binding and validation;
  * - then, if any are asked for, the faults that are met on purpose (fault.h); and the operation, by its number.
  *
  * Three forms of error, by how much of the protocol is known when it fails: XML-ish text without a content type (nothing is), `Output`
@@ -16,6 +16,7 @@
 #include "server/browser.h"
 #include "server/fault.h"
 #include "server/ops.h"
+#include "server/other_services.h"
 #include "server/request.h"
 #include "server/worker.h"
 
@@ -149,12 +150,12 @@ static bool decode(struct request *request, struct call *call)
 	return false;
 }
 
-static bool authorize(struct request *request)
+static bool authorize(struct request *request, const struct operation *operation)
 {
-	struct str text;
-	enum status status = auth_check(request, &text);
+	struct auth_call call = {.service = STR("kinesis"), .action = operation->name};
+	enum status status = auth_check(request, &call);
 	if (status != STATUS_OK)
-		request_fail(request, status, STR_FMT, STR_ARG(text));
+		request_fail(request, status, STR_FMT, STR_ARG(call.text));
 	return status == STATUS_OK;
 }
 
@@ -184,7 +185,7 @@ static void dispatch_call(struct request *request, struct call *call)
 		request_fail_bare(request, STATUS_UNKNOWN_OPERATION);
 		return;
 	}
-	if (!authorize(request))
+	if (!authorize(request, call->operation))
 		return;
 	if (call->operation->number >= OP_COUNT)
 		request_fail(request, STATUS_INVALID_ARGUMENT, "%s is not there yet in penstock.", call->operation->name);
@@ -198,6 +199,8 @@ void dispatch_request(struct request *request)
 	struct call call = {0};
 	bool proves = request->worker->auth != NULL;
 	if (admin_healthz(request) || (!proves && browser_origin(request)) || admin_page(request) || (proves && browser_origin(request)))
+		return;
+	if (other_service(request))
 		return;
 	if (!str_equal(request->exchange->method, STR("POST"))) {
 		fail_xml_denied(request);

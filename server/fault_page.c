@@ -51,13 +51,13 @@ static void refuse(struct request *request, int http_status, struct str text)
 /* False: answered. */
 static bool allowed(struct request *request)
 {
-	struct str text = {0};
+	struct auth_call call = {.service = STR("kinesis"), .action = "PutFaults"};
 	if (str_present(request_header(request, "origin")))
 		refuse(request, 403, STR("Faults are not changed by a browser's page."));
 	else if (!request->transport->local(request))
 		refuse(request, 403, STR("Faults are changed from this machine alone."));
-	else if (request->worker->auth && auth_check(request, &text) != STATUS_OK)
-		refuse(request, 403, str_present(text) ? text : STR("The signature is not good."));
+	else if (request->worker->auth && auth_check(request, &call) != STATUS_OK)
+		refuse(request, 403, str_present(call.text) ? call.text : STR("The signature is not good."));
 	else
 		return true;
 	return false;

@@ -3,11 +3,16 @@
 import http.client
 import json
 import pathlib
+import re
 
+import boto3
+import botocore.config
+import botocore.exceptions
 import pytest
 from conftest import AUTH, JSON_TYPE
 from h2_client import H2Client
 from penstock_client import Server
+from test_signatures import KEY, SECRET, Guarded
 
 LISTED, STRANGER = "http://localhost:3000", "http://evil.example"
 CALL = {"Content-Type": JSON_TYPE, "X-Amz-Target": "Kinesis_20131202.ListStreams", "Authorization": AUTH, "X-Amz-Date": "20200101T000000Z"}
@@ -95,3 +100,119 @@ def test_calls_take_any_host_and_pages_only_known_ones(open_server, protocol):
             status, _, body = client.ask("GET", page, host)
             assert status == 403 and "--allow-host" in json.loads(body)["message"]
     assert client.ask("GET", "/healthz", "evil.example")[0] == 200
+
+
+# ---- Requests for other services ----
+
+SAYS = "penstock serves Kinesis only; set AWS_ENDPOINT_URL_KINESIS instead of AWS_ENDPOINT_URL"
+OTHERS = {
+    "s3": lambda c: c.list_buckets(),
+    "dynamodb": lambda c: c.list_tables(),
+    "sqs": lambda c: c.list_queues(),
+    "sns": lambda c: c.list_topics(),
+    "lambda": lambda c: c.list_functions(),
+    "logs": lambda c: c.describe_log_groups(),
+    "cloudwatch": lambda c: c.put_metric_data(Namespace="n", MetricData=[{"MetricName": "m", "Value": 1.0}]),
+    "sts": lambda c: c.assume_role(RoleArn="arn:aws:iam::000000000000:role/r", RoleSessionName="session"),
+    "firehose": lambda c: c.list_delivery_streams(),
+    "route53": lambda c: c.list_hosted_zones(),
+}
+
+
+def client_of(service, port, key="key", secret="secret", region="us-east-1", **config):
+    return boto3.client(
+        service,
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name=region,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        config=botocore.config.Config(retries={"total_max_attempts": 2}, **config),
+    )
+
+
+@pytest.mark.parametrize("service", OTHERS)
+def test_clients_of_other_services_are_told(open_server, service):
+    before = Server.metric(open_server, "penstock_requests_total")
+    with pytest.raises(botocore.exceptions.ClientError) as raised:
+        OTHERS[service](client_of(service, open_server.port))
+    error = raised.value.response["Error"]
+    assert SAYS in error["Message"] and error["Code"] == "UnknownOperationException"
+    assert Server.metric(open_server, "penstock_requests_total") - before == 2, "asked once, and the page: nothing is tried again"
+    signed_as = client_of(service, open_server.port).meta.service_model.signing_name
+    assert open_server.log.read_text().count(f"other_service service={signed_as} ") == 1
+
+
+def test_other_forms_of_s3(open_server):
+    s3 = client_of("s3", open_server.port)
+    for call in (lambda: s3.put_object(Bucket="b", Key="k", Body=b"x" * 100000), lambda: s3.get_object(Bucket="b", Key="k")):
+        with pytest.raises(botocore.exceptions.ClientError, match=SAYS):
+            call()
+    with pytest.raises(botocore.exceptions.ClientError) as raised:
+        s3.head_object(Bucket="b", Key="k")
+    assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    for version in ("s3", "s3v4"):
+        signer = client_of("s3", open_server.port, signature_version=version)
+        url = signer.generate_presigned_url("get_object", {"Bucket": "b", "Key": "k"}).split(str(open_server.port), 1)[1]
+        status, headers, body = H1(open_server).ask("GET", url, "localhost")
+        assert status == 400 and headers["content-type"] == "text/xml" and SAYS.encode() in body
+
+
+def test_a_kinesis_call_with_another_scope_stays_one(open_server):
+    head = {**CALL, "Authorization": AUTH.replace("/kinesis/", "/dynamodb/")}
+    assert H1(open_server).ask("POST", "/", "localhost", head, b"{}")[0] == 200
+    head["X-Amz-Target"] = "Whatever.Nope"
+    head["Authorization"] = AUTH
+    status, _, body = H1(open_server).ask("POST", "/", "localhost", head, b"{}")
+    assert status == 400 and json.loads(body) == {"__type": "UnknownOperationException"}
+
+
+def test_caller_identity_without_credentials(open_server):
+    for region in ("us-east-1", "eu-west-1"):
+        identity = client_of("sts", open_server.port, region=region).get_caller_identity()
+        assert identity["Account"] == "000000000000" and identity["Arn"] == "arn:aws:iam::000000000000:root"
+        assert identity["UserId"] == "000000000000"
+    status, _, body = H1(open_server).ask(
+        "POST", "/", "localhost", {"Content-Type": "application/x-www-form-urlencoded"}, b"Action=GetCallerIdentity&Version=2011-06-15"
+    )
+    assert status == 403 and b"<Code>MissingAuthenticationToken</Code>" in body
+
+
+# ---- With credentials ----
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    server = Guarded(tmp_path_factory.mktemp("guarded"), "--account", "111111111111", "--region", "eu-west-1")
+    yield server
+    server.stop()
+
+
+def test_caller_identity_is_the_signer(guarded):
+    def identity(**how):
+        return client_of("sts", guarded.port, **{"key": KEY, "secret": SECRET, "region": "eu-west-1", **how}).get_caller_identity()
+
+    def refused(**how):
+        with pytest.raises(botocore.exceptions.ClientError) as raised:
+            identity(**how)
+        return raised.value.response["Error"]["Code"]
+
+    mine = identity()
+    assert mine["Account"] == "111111111111" and mine["Arn"] == "arn:aws:iam::111111111111:user/default"
+    assert re.fullmatch("AIDA[A-Z2-7]{17}", mine["UserId"]) and mine["UserId"] == identity(region="us-east-1")["UserId"]
+    other = identity(key="AKABROAD")
+    assert other["Account"] == "222222222222" and other["Arn"] == "arn:aws:iam::222222222222:user/abroad"
+    assert other["UserId"] != mine["UserId"]
+    assert refused(secret="wrong") == "SignatureDoesNotMatch"
+    assert refused(key="AKNOBODY") == "InvalidClientTokenId"
+    assert refused(region="us-west-2") == "SignatureDoesNotMatch"
+    head = {"Content-Type": "application/x-www-form-urlencoded"}
+    status, _, body = H1(guarded).ask("POST", "/", "localhost", head, b"Action=GetCallerIdentity&Version=2011-06-15")
+    assert status == 403 and b"MissingAuthenticationToken" in body
+
+
+def test_a_signature_for_one_service_is_none_for_another(guarded):
+    with pytest.raises(botocore.exceptions.ClientError) as raised:
+        client = client_of("kinesis", guarded.port, KEY, SECRET, "eu-west-1")
+        client.meta.events.register("choose-signer.kinesis", lambda context, **_: context.update(signing={"signing_name": "sts"}) or None)
+        client.list_streams()
+    assert "scoped to correct service: 'kinesis'" in raised.value.response["Error"]["Message"]
