@@ -185,6 +185,8 @@ uint64_t hub_taken_ns(struct hub *hub)
 
 /* ---- Look-up ---- */
 
+#define FIRST_ID_MASK ((UINT64_C(1) << 48) - 1) /* ids begin behind worker << 48 */
+
 struct subscription *hub_subscription(struct hub *hub, uint64_t id)
 {
 	struct subscription *sub = hub->subs[id % HUB_BUCKETS];
@@ -193,11 +195,19 @@ struct subscription *hub_subscription(struct hub *hub, uint64_t id)
 	return sub;
 }
 
-void hub_each(struct hub *hub, void (*fn)(void *arg, struct subscription *sub), void *arg)
+/* A chain's ids fall, since a new subscription comes first. */
+bool hub_each(struct hub *hub, uint64_t *after, unsigned most, void (*fn)(void *arg, struct subscription *sub), void *arg)
 {
-	for (size_t i = 0; i < HUB_BUCKETS; i++)
+	uint64_t before = *after & FIRST_ID_MASK ? *after : UINT64_MAX;
+	for (size_t i = before == UINT64_MAX ? 0 : before % HUB_BUCKETS; i < HUB_BUCKETS; i++, before = UINT64_MAX)
 		for (struct subscription *sub = hub->subs[i], *next; sub; sub = next) {
 			next = sub->next_in_bucket;
+			if (sub->id >= before)
+				continue;
+			if (most-- == 0)
+				return true;
+			*after = sub->id;
 			fn(arg, sub);
 		}
+	return false;
 }

@@ -69,6 +69,12 @@ const char *sub_state_name(enum sub_state state)
 	return names[state];
 }
 
+void sub_names(const struct subscription *sub, const char **stream, const char **consumer)
+{
+	*stream = sub->names ? sub->names : "";
+	*consumer = sub->names ? sub->names + strlen(sub->names) + 1 : "";
+}
+
 /* ---- Start ---- */
 
 static void index_add(struct hub *hub, struct subscription *sub)

@@ -1,196 +1,26 @@
-/* admin.c: /healthz, /metrics, /state; /faults is fault_page.c's.
+/* admin.c: which pages there are, and who may see them.
  *
- * Threads: a page is answered on its request's worker. /state goes round: its mail visits every other worker, each of which adds its own
- * subscriptions on its own thread, and comes home to be answered. Nobody else may touch the document meanwhile, so it needs no lock.
+ * Thread: a page is answered on its request's worker, or goes round (state_page.c).
  *
- * - /healthz: 200 as soon as the worker turns; for POST too, which protocol checkers use;
- * - /metrics: Prometheus text of the process's counters;
- * - /state: the limits (0: lifted), profile and faults, streams with their shards and consumers, and every subscription with what it waits
- * for, in words.
+ * - /healthz: 200 as soon as the worker turns; for POST too, which protocol checkers use. Open;
+ * - /metrics: Prometheus text of the process's counters: as many rows whatever streams there are,
+ *   and no names. With --metrics-token-file its bearer token is wanted, else it is open, also with
+ *   --credentials: a scraper cannot sign;
+ * - /state and /faults name streams and consumers: signed when --credentials is on.
  *
- * Fails: /state during shutdown is refused, and a round under way is cut short: a worker that has stopped reads no mail. A client that
- * leaves meanwhile: the round is finished, and its answer falls away. */
+ * Without --credentials pages look at Host (browser.h).
+ *
+ * Fails: 403 for a signature that is not good, with the API's type and text; 401 for a token. */
 #include "server/admin.h"
 
-#include <jansson.h>
-#include <stdlib.h>
-
-#include "penstock/fanout.h"
 #include "penstock/metrics.h"
+#include "server/auth.h"
+#include "server/bearer.h"
 #include "server/browser.h"
 #include "server/fault.h"
+#include "server/page.h"
+#include "server/state_page.h"
 #include "server/worker.h"
-
-#define JSON_TYPE "application/json"
-
-struct state_call {
-	struct mail mail;
-	struct request *request;
-	struct worker *at; /* whose turn it is */
-	json_t *root, *subscriptions;
-};
-
-/* ---- What one worker adds ---- */
-
-/* The state as people want it: a subscription that has bytes and is not pulled waits for its transport, which says for what. */
-static const char *state_of(struct subscription *sub)
-{
-	struct request *request = container_of(sub, struct request, sub);
-	const char *blocked = NULL;
-	if (sub->state == SUB_READY || sub->state == SUB_CLOSING)
-		blocked = request->transport->blocked(request);
-	return blocked ? blocked : sub_state_name(sub->state);
-}
-
-/* Why nothing is sent at this moment. */
-static const char *reason_of(const char *state)
-{
-	static const char *const reasons[][2] = {
-		{"JOINING", "waits for the lane to grant its lease and start"},
-		{"IDLE", "is at the tail: nothing newer is durable"},
-		{"READY", "has bytes, which leave in this turn"},
-		{"WINDOW", "has bytes, but its client's HTTP/2 window is shut"},
-		{"ROOM", "has bytes, but its client's socket is backed up"},
-		{"BUDGET", "has spent its bytes per second"},
-		{"READING", "is behind the recent batches: reads the log"},
-		{"CLOSING", "has its last bytes to send"},
-	};
-	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
-		if (strcmp(reasons[i][0], state) == 0)
-			return reasons[i][1];
-	return "is over";
-}
-
-static const char *consumer_name(const struct stream_info *stream, uint64_t id)
-{
-	for (uint32_t i = 0; stream && i < stream->n_consumers; i++)
-		if (stream->consumers[i].id == id)
-			return stream->consumers[i].name;
-	return "";
-}
-
-static void add_subscription(void *arg, struct subscription *sub)
-{
-	struct state_call *call = arg;
-	struct worker *worker = call->at;
-	const struct stream_info *stream = catalogue_stream_by_id(worker->catalogue, sub->shard.stream);
-	char shard[SHARD_NAME_LEN + 1];
-	uint64_t records;
-	int64_t lag_ms;
-	const char *state = state_of(sub);
-	shard_name(shard, sub->shard.shard);
-	sub_lag(sub, &records, &lag_ms);
-	uint64_t age_ms = (worker_now_ns(worker) - sub->started_ns) / 1000000;
-	json_array_append_new(call->subscriptions,
-			      json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i}", "id", (json_int_t)sub->id,
-					"stream", stream ? stream->name : "", "shard", shard, "consumer",
-					consumer_name(stream, sub->consumer), "state", state, "reason", reason_of(state), "cursor",
-					(json_int_t)sub->next, "lag_records", (json_int_t)records, "lag_ms", (json_int_t)lag_ms,
-					"delivered_records", (json_int_t)sub->delivered_records, "delivered_bytes",
-					(json_int_t)sub->delivered_bytes, "events", (json_int_t)sub->events, "age_ms", (json_int_t)age_ms,
-					"worker", (int)worker->number));
-}
-
-/* ---- What the first one adds ---- */
-
-static json_t *shards_of(const struct stream_info *stream)
-{
-	json_t *list = json_array();
-	for (uint32_t i = 0; i < stream->n_shards; i++) {
-		char name[SHARD_NAME_LEN + 1];
-		shard_name(name, stream->shards[i].key.shard);
-		json_array_append_new(list, json_pack("{s:s, s:s}", "id", name, "status", stream->shards[i].closed ? "CLOSED" : "OPEN"));
-	}
-	return list;
-}
-
-static json_t *consumers_of(const struct stream_info *stream)
-{
-	json_t *list = json_array();
-	for (uint32_t i = 0; i < stream->n_consumers; i++)
-		json_array_append_new(list, json_pack("{s:s, s:s}", "name", stream->consumers[i].name, "status",
-						      consumer_status_name(stream->consumers[i].status)));
-	return list;
-}
-
-static json_t *streams_of(const struct catalogue *catalogue)
-{
-	json_t *list = json_array();
-	for (uint32_t i = 0; i < catalogue->n_streams; i++) {
-		const struct stream_info *stream = &catalogue->streams[i];
-		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:i, s:o, s:o}", "name", stream->name, "status",
-						      stream_status_name(stream->status), "mode", stream_mode_name(stream->mode),
-						      "retention_hours", (int)stream->retention_hours, "shards", shards_of(stream),
-						      "consumers", consumers_of(stream)));
-	}
-	return list;
-}
-
-static json_t *limits_of(const struct limits *limits)
-{
-	json_t *object = json_object();
-	for (unsigned i = 0; i < LIMIT_COUNT; i++)
-		json_object_set_new(object, limit_name((enum limit)i), json_integer(limit_get(limits, (enum limit)i)));
-	return object;
-}
-
-/* ---- The round ---- */
-
-static void state_answer(struct state_call *call)
-{
-	struct buf body = {0};
-	char *text = json_dumps(call->root, JSON_INDENT(2));
-	json_decref(call->root);
-	if (text)
-		buf_put_str(&body, str_of(text));
-	free(text);
-	buf_put_char(&body, '\n');
-	request_answer(call->request, 200, JSON_TYPE, &body);
-}
-
-/* Adds this worker's part, then mails the call to the next one; home again it is answered. */
-static void state_visit(struct state_call *call)
-{
-	struct worker *worker = call->at, *home = call->request->worker;
-	const struct server *server = worker->server;
-	hub_each(worker->hub, add_subscription, call);
-	call->at = &server->workers[(worker->number + 1) % server->n_workers];
-	if (call->at == home && worker == home)
-		state_answer(call);
-	else
-		outbox_add(&worker->outbox, &call->at->box, &call->mail);
-}
-
-static void on_state(struct mail *mail)
-{
-	struct state_call *call = container_of(mail, struct state_call, mail);
-	struct worker *worker = call->at, *home = call->request->worker;
-	if (worker == home) {
-		state_answer(call);
-	} else if (worker->stopping) { /* straight home: the next one may have stopped already */
-		call->at = home;
-		outbox_add(&worker->outbox, &home->box, &call->mail);
-	} else {
-		state_visit(call);
-	}
-}
-
-static void answer_state(struct request *request)
-{
-	struct worker *worker = request->worker;
-	const struct server *server = worker->server;
-	struct state_call *call = arena_zalloc(&request->arena, sizeof(*call));
-	call->request = request;
-	call->mail.run = on_state;
-	call->at = worker;
-	call->subscriptions = json_array();
-	call->root = json_pack("{s:s, s:I, s:i, s:o, s:s, s:o, s:o, s:o}", "version", PENSTOCK_VERSION, "uptime_ms",
-			       (json_int_t)((worker_now_ns(worker) - server->started_ns) / 1000000), "workers", (int)server->n_workers,
-			       "limits", limits_of(&server->options->limits), "profile", server->profile ? server->profile->name : "none",
-			       "faults", fault_json(fault_rules_now(worker)), "streams", streams_of(worker->catalogue), "subscriptions",
-			       call->subscriptions);
-	state_visit(call);
-}
 
 /* ---- The pages ---- */
 
@@ -198,7 +28,7 @@ static void answer_healthz(struct request *request)
 {
 	struct buf body = {0};
 	buf_put_str(&body, STR("{\"status\":\"ok\"}"));
-	request_answer(request, 200, JSON_TYPE, &body);
+	request_answer(request, 200, PAGE_JSON, &body);
 }
 
 static void answer_metrics(struct request *request)
@@ -224,21 +54,60 @@ bool admin_healthz(struct request *request)
 	return true;
 }
 
+/* ---- Guards: may this client see the page? False: answered ---- */
+
+static bool is_signed(struct request *request, const char *action)
+{
+	struct auth_call call = {.service = STR("kinesis"), .action = action};
+	enum status status = request->worker->auth ? auth_check(request, &call) : STATUS_OK;
+	if (status)
+		page_error(request, 403, status_type(status), arena_printf(&request->arena, STR_FMT, STR_ARG(call.text)).p);
+	return !status;
+}
+
+static bool guard_signed(struct request *request, const char *action) { return is_signed(request, action) && browser_host(request); }
+
+/* A client that knows the token is no web site, whatever its Host. */
+static bool guard_token(struct request *request, const char *action)
+{
+	struct server *server = request->worker->server;
+	(void)action;
+	if (!server->options->metrics_token_file)
+		return browser_host(request);
+	if (bearer_is_good(&server->metrics_token, request_header(request, "authorization")))
+		return true;
+	request->exchange->extra[request->exchange->n_extra++] = (struct header){STR("WWW-Authenticate"), STR("Bearer realm=\"penstock\"")};
+	page_error(request, 401, "UnauthorizedException", "This page wants the token of --metrics-token-file: Authorization: Bearer TOKEN");
+	return false;
+}
+
+/* ---- Routes ---- */
+
+struct route {
+	const char *method, *path;
+	bool (*guard)(struct request *request, const char *action);
+	void (*page)(struct request *request);
+	const char *action; /* as refusals name it */
+};
+
+static const struct route routes[] = {
+	{"GET", "/metrics", guard_token, answer_metrics, NULL},
+	{"GET", "/state", guard_signed, state_page, "GetState"},
+	{"GET", "/faults", guard_signed, fault_page, "GetFaults"},
+	{"PUT", "/faults", guard_signed, fault_page, "PutFaults"},
+};
+
 bool admin_page(struct request *request)
 {
-	struct str path = request->exchange->path;
-	bool get = str_equal(request->exchange->method, STR("GET")), put = str_equal(request->exchange->method, STR("PUT"));
-	void (*page)(struct request *) = NULL;
-	if (str_equal(path, STR("/faults")) && (get || put))
-		page = fault_page;
-	else if (get && str_equal(path, STR("/metrics")))
-		page = answer_metrics;
-	else if (get && str_equal(path, STR("/state")) && !request->worker->stopping)
-		page = answer_state;
-	if (page == NULL)
-		return false;
-	request->plain = true;
-	if (browser_host(request))
-		page(request);
-	return true;
+	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+		const struct route *route = &routes[i];
+		if (!str_equal(request->exchange->path, str_of(route->path)) ||
+		    !str_equal(request->exchange->method, str_of(route->method)))
+			continue;
+		request->plain = true;
+		if (route->guard(request, route->action))
+			route->page(request);
+		return true;
+	}
+	return false;
 }

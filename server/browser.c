@@ -13,9 +13,9 @@
 #include <strings.h>
 
 #include "penstock/slog.h"
-#include "penstock/writer.h"
 #include "server/log_pace.h"
 #include "server/options.h"
+#include "server/page.h"
 #include "server/worker.h"
 
 #define ECHO_MAX 1024u /* bytes of a preflight's header that its answer repeats */
@@ -41,17 +41,7 @@ static bool passes(const struct request *request, const struct option_list *list
 
 /* ---- Refusals ---- */
 
-static void refuse(struct request *request, const char *text)
-{
-	struct buf body = {0};
-	struct writer w;
-	writer_init(&w, ENCODING_JSON, &body);
-	write_map(&w);
-	write_kv_str(&w, "__type", STR("AccessDeniedException"));
-	write_kv_str(&w, "message", str_of(text));
-	write_map_end(&w);
-	request_answer(request, 403, "application/json", &body);
-}
+static void refuse(struct request *request, const char *text) { page_error(request, 403, "AccessDeniedException", text); }
 
 static bool is_logged(struct request *request, const char *event, struct str subject)
 {

@@ -3,7 +3,7 @@
  * Any thread; main, in fact: at start, and for each SIGHUP. Invariants: a table never changes; every principal has a key id of its own and
  * a secret; bytes that were secret are wiped before they are freed.
  *
- * - the file must be an ordinary one that nobody but its owner can read or write; it is read whole
+ * - the file must be an ordinary one that nobody but its owner can read or write (secret_file.h)
  * - lines (ini.h): [profile], setting = value, # or ; comment, blank
  * - the principals are sorted by key id, and looked up by halving
  *
@@ -11,23 +11,19 @@
  * Values are never told, since the flaw may be a secret on the wrong line. */
 #include "server/keys.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "penstock/ini.h"
 #include "penstock/sigv4.h"
 #include "penstock/slog.h"
+#include "server/secret_file.h"
 
-#define FILE_MAX ((size_t)4 << 20) /* some 20,000 principals */
-#define KEY_MAX 128                /* AWS: 16 to 128 */
-#define TOKEN_MAX 8192             /* has to fit into a request's head */
+#define KEY_MAX 128    /* AWS: 16 to 128 */
+#define TOKEN_MAX 8192 /* has to fit into a request's head */
 #define ALNUM "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 struct reader {
@@ -201,56 +197,6 @@ static enum status take_lines(struct reader *reader, struct str text)
 	return status ? status : end_profile(reader);
 }
 
-/* ---- The file ---- */
-
-static enum status bad_file(const char *path, const char *flaw, char **why)
-{
-	*why = xasprintf("--credentials %s: %s", path, flaw);
-	return STATUS_IO;
-}
-
-/* Nobody but its owner may read it (the secrets) or write it (who may call). */
-static enum status check_file(int fd, const char *path, size_t *size, char **why)
-{
-	struct stat stat;
-	if (fstat(fd, &stat) != 0)
-		return bad_file(path, strerror(errno), why);
-	if (!S_ISREG(stat.st_mode))
-		return bad_file(path, "is no ordinary file", why);
-	if (stat.st_mode & (S_IRWXG | S_IRWXO)) {
-		*why = xasprintf("--credentials %s: its mode is %04o, others than its owner can get at it; chmod 600 %s", path,
-				 stat.st_mode & 07777u, path);
-		return STATUS_IO;
-	}
-	if ((size_t)stat.st_size > FILE_MAX)
-		return bad_file(path, "is larger than 4 MiB", why);
-	*size = (size_t)stat.st_size;
-	return STATUS_OK;
-}
-
-/* Into text, which the caller wipes. A file that grows meanwhile is cut where it ended; one that shrinks is read to its end. */
-static enum status read_file(const char *path, struct buf *text, char **why)
-{
-	size_t size = 0;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	if (fd < 0)
-		return bad_file(path, strerror(errno), why);
-	enum status status = check_file(fd, path, &size, why);
-	ssize_t n = 1;
-	buf_reserve(text, size);
-	while (!status && text->n < size && n > 0) {
-		n = read(fd, text->p + text->n, size - text->n);
-		if (n < 0 && errno == EINTR)
-			n = 1;
-		else if (n < 0)
-			status = bad_file(path, strerror(errno), why);
-		else
-			text->n += (size_t)n;
-	}
-	close(fd);
-	return status;
-}
-
 /* ---- The table ---- */
 
 static void make_nobody(struct keys *keys)
@@ -286,14 +232,12 @@ enum status keys_load(const char *path, struct keys **out, char **why)
 	struct buf text = {0};
 	struct reader reader = {.path = path, .keys = xcalloc(1, sizeof(*reader.keys)), .why = why};
 	reader.keys->refs = 1;
-	enum status status = read_file(path, &text, why);
+	enum status status = secret_file_read("--credentials", path, &text, why);
 	if (!status)
 		status = take_lines(&reader, (struct str){(const char *)text.p, text.n});
 	if (!status)
 		status = finish(&reader);
-	if (text.p)
-		OPENSSL_cleanse(text.p, text.cap);
-	buf_free(&text);
+	secret_file_wipe(&text);
 	if (status)
 		keys_unref(reader.keys);
 	else

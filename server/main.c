@@ -1,13 +1,13 @@
 /* main.c: the program: opens everything in order, accepts, and closes everything in the other order.
  *
- * Thread: main. It makes all others, with SIGTERM and SIGINT (with --credentials SIGHUP too) blocked, which therefore reach only
- * it.
+ * Thread: main. It makes all others, with SIGTERM and SIGINT (with --credentials or --metrics-token-file SIGHUP too) blocked, which
+ * therefore reach only it.
  *
  * Happy path:
  * - options, the address, the data directory with its lock and catalogue, a certificate
  * - the store, and in it every stream's log, recovered before anybody can ask for it
  * - workers; the control thread, which mails each worker its first catalogue; then, and only then, the port is listened on
- * - SIGHUP: the credentials are read anew and mailed to every worker
+ * - SIGHUP: the credentials are read anew and mailed to every worker, the token of /metrics is read anew
  * - a signal: no more connections; workers finish what they have (GOAWAY, END_STREAM, at most 5 s); control ends once the store has
  *   answered it; lanes drain, readers and syncers join; what the store still mailed to workers is run; all is freed; exit 0
  *
@@ -15,7 +15,7 @@
  *
  * Failure modes:
  * - anything that cannot be opened: one line on stderr with what, why and what to do; what was opened is closed; exit 1
- * - credentials that cannot be read anew: said in the log, the keys of before stay in force
+ * - credentials or a token that cannot be read anew: the log has why, and those of before stay in force
  * - damage in a log: said in the log; that stream is read-only, all else is served
  * - the log of a stream is poisoned (a failed write or sync): nothing may be accepted any more that might not be kept. The process says so
  *   and exits 1 after 200 ms, in which waiting producers get their 500; the next start reads what is really on the disk
@@ -217,10 +217,8 @@ static enum status open_keys(struct program *program, char **why)
 	return status;
 }
 
-static void on_hangup(void *arg)
+static void reload_keys(struct program *program, const char *path)
 {
-	struct program *program = arg;
-	const char *path = program->options.credentials;
 	struct keys *keys;
 	char *why = NULL;
 
@@ -235,6 +233,37 @@ static void on_hangup(void *arg)
 	say_keys(path, keys);
 	keys_unref(keys);
 }
+
+static enum status open_token(struct program *program, char **why)
+{
+	const char *path = program->options.metrics_token_file;
+
+	return path ? bearer_load(&program->server.metrics_token, path, why) : STATUS_OK;
+}
+
+static void reload_token(struct program *program, const char *path)
+{
+	char *why = NULL;
+
+	if (bearer_load(&program->server.metrics_token, path, &why))
+		slog(SLOG_ERROR, "metrics_token_kept",
+		     "why=\"%s\" advice=\"the token of before stays in force; mend the file, send SIGHUP again\"", why);
+	else
+		slog(SLOG_INFO, "metrics_token_loaded", "file=\"%s\"", path);
+	free(why);
+}
+
+static void on_hangup(void *arg)
+{
+	struct program *program = arg;
+
+	if (program->options.credentials)
+		reload_keys(program, program->options.credentials);
+	if (program->options.metrics_token_file)
+		reload_token(program, program->options.metrics_token_file);
+}
+
+static bool has_secrets(const struct options *options) { return options->credentials || options->metrics_token_file; }
 
 /* ---- Start ---- */
 
@@ -296,9 +325,12 @@ static enum status start(struct program *program, char **why)
 		program->slow = io_slow(io_posix(), options->fsync_delay_us);
 	server->io = program->slow ? program->slow : io_posix();
 	server->started_ns = io_mono_ns(server->io);
+	state_pace_init(&server->state_pace, server->started_ns);
 	status = acceptor_open(&program->acceptor, options->listen, why);
 	if (!status)
 		status = open_keys(program, why);
+	if (!status)
+		status = open_token(program, why);
 	if (!status)
 		status = open_catalogue(program, why);
 	if (!status)
@@ -355,6 +387,7 @@ static void stop(struct program *program)
 	struct server *server = &program->server;
 
 	acceptor_shut(&program->acceptor);
+	server->stopping = true;
 	for (unsigned i = 0; i < program->workers_started; i++)
 		worker_stop(&server->workers[i]);
 	for (unsigned i = 0; i < program->workers_started; i++)
@@ -363,8 +396,7 @@ static void stop(struct program *program)
 		control_stop(server->control);
 	if (program->store_started)
 		store_stop(server->store);
-	for (unsigned i = 0; i < program->workers_started; i++)
-		worker_fini(&server->workers[i]);
+	workers_fini(server->workers, program->workers_started);
 	free(server->workers);
 	if (server->store)
 		store_free(server->store);
@@ -390,7 +422,7 @@ int main(int argc, char **argv)
 	slog_set_level(program.options.log_level);
 	slog_set_format(program.options.log_format);
 	slice_shorten();
-	set_signals(program.options.credentials);
+	set_signals(has_secrets(&program.options));
 	raise_files(program.options.max_connections);
 	if (start(&program, &why)) {
 		fprintf(stderr, "penstock: %s\n", why ? why : "cannot start; the log says why");
@@ -398,7 +430,7 @@ int main(int argc, char **argv)
 		stop(&program);
 		return 1;
 	}
-	if (program.options.credentials)
+	if (has_secrets(&program.options))
 		acceptor_on_hangup(&program.acceptor, on_hangup, &program);
 	say_started(&program);
 	if (acceptor_run(&program.acceptor, &program.server) == ACCEPTOR_ALARMED) {

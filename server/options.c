@@ -40,6 +40,9 @@ static const char usage[] = "Usage: penstock [OPTION]...\n"
 			    "                            aws_access_key_id, aws_secret_access_key, and as\n"
 			    "                            you like aws_session_token and account_id; read\n"
 			    "                            anew on SIGHUP\n"
+			    "  --metrics-token-file FILE GET /metrics wants the bearer token in this file,\n"
+			    "                            which only its owner may read; read anew on\n"
+			    "                            SIGHUP [open]\n"
 			    "  --insecure-listen yes-without-signatures\n"
 			    "                            serve more than loopback without --credentials:\n"
 			    "                            who reaches the port may read and write all\n"
@@ -102,9 +105,10 @@ static const char usage[] = "Usage: penstock [OPTION]...\n"
 			    "  --version                 the version\n"
 			    "\n"
 			    "Without --credentials any well-formed signature is accepted; therefore only\n"
-			    "loopback addresses are served. With it each request is verified; GET /healthz,\n"
-			    "/metrics and /state, and CORS preflights, are answered to anybody. Who has seen\n"
-			    "a signed request can send it again for 5 minutes: use TLS where others listen.\n";
+			    "loopback addresses are served. With it each request is verified, those of\n"
+			    "/state and /faults too; GET /healthz, /metrics (see --metrics-token-file) and\n"
+			    "CORS preflights are answered to anybody. A signed request that was overheard\n"
+			    "can be sent again for 5 minutes: use TLS where others listen.\n";
 
 /* ---- What values must look like ---- */
 
@@ -259,6 +263,7 @@ static const struct option_rule rules[] = {
 	STRING("tls-cert", tls_cert, is_anything, "a PEM file"),
 	STRING("tls-key", tls_key, is_anything, "a PEM file"),
 	STRING("credentials", credentials, is_anything, "a file"),
+	STRING("metrics-token-file", metrics_token_file, is_anything, "a file"),
 	STRING("insecure-listen", insecure_listen, is_insecure, "the words yes-without-signatures"),
 	LIST("allow-origin", allow_origin, is_origin, "an origin as browsers send it, such as http://localhost:3000, or null, or *"),
 	LIST("allow-host", allow_host, is_host, "a host name or address without a port, or *"),

@@ -24,6 +24,7 @@ struct options {
 	const char *account;       /* --account; 000000000000 */
 	const char *tls_cert, *tls_key; /* --tls-cert, --tls-key: PEM; without them a certificate and CA are made in the data directory */
 	const char *credentials;   /* --credentials FILE: signatures are verified with its keys; NULL: any well-formed one is accepted */
+	const char *metrics_token_file; /* --metrics-token-file FILE: /metrics wants the bearer token in it; NULL: it is open */
 	const char *insecure_listen; /* --insecure-listen yes-without-signatures: any address, though nothing is verified; NULL: loopback */
 	struct option_list allow_origin; /* each --allow-origin ORIGIN, or * */
 	struct option_list allow_host;   /* each --allow-host NAME, or * */

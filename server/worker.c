@@ -6,6 +6,7 @@
  *
  *   - mail (priority 0), sockets and timers (1): they append to output queues and mark connections dirty
  *   - some new connections, and some of the input that had to wait (share.c), as long as no mail has come
+ *   - one slice of one chore (a large page is made in slices)
  *   - dead connections are reaped: their requests detach, which posts leaves
  *   - dirty connections are filled: subscriptions and answers are pulled
  *   - the hub's timer is set, the outbox flushed
@@ -162,14 +163,27 @@ static bool finished(struct worker *worker)
 	return worker->requests == 0 || worker_now_ns(worker) > worker->stop_at_ns + STOP_GRACE_NS;
 }
 
+void worker_later(struct worker *worker, struct chore *chore) { list_append(&worker->chores, &chore->link); }
+
+static bool do_chore(struct worker *worker)
+{
+	struct list *node = list_pop(&worker->chores);
+	if (!node)
+		return false;
+	struct chore *chore = container_of(node, struct chore, link);
+	chore->run(chore);
+	return true;
+}
+
 bool worker_turn(struct worker *worker, bool block)
 {
-	bool more = !list_empty(&worker->dirty) || share_pending(worker);
+	bool more = !list_empty(&worker->dirty) || share_pending(worker) || !list_empty(&worker->chores);
 	int flags = EVLOOP_ONCE | (more || !block ? EVLOOP_NONBLOCK : 0);
 	event_base_loop(worker->base, flags);
 	share_serve(worker);
+	do_chore(worker);
 	end_turn(worker);
-	if (share_pending(worker))
+	if (share_pending(worker) || !list_empty(&worker->chores))
 		sched_yield(); /* a syncer that is woken on our processor waits for a turn, not for the kernel's tick */
 	return !finished(worker);
 }
@@ -263,6 +277,7 @@ int worker_init(struct worker *worker, struct server *server, unsigned number)
 	list_init(&worker->conns);
 	fault_begin(worker);
 	list_init(&worker->dirty);
+	list_init(&worker->chores);
 	outbox_init(&worker->outbox);
 	int rc = mailbox_init(&worker->box, true);
 	if (rc < 0)
@@ -301,13 +316,32 @@ int worker_start(struct worker *worker, struct server *server, unsigned number)
 	return 0;
 }
 
-/* The store has stopped: what it still mailed to us is run here, on the caller's thread, and frees what it was about. */
-static void drain(struct worker *worker)
+/* The store has stopped: what was still mailed to the worker is run here, on the caller's thread, and
+ * frees what it was about. True: something ran. */
+static bool drain(struct worker *worker)
 {
-	while (mailbox_pending(&worker->box))
+	bool ran = false;
+	while (mailbox_pending(&worker->box) || !list_empty(&worker->chores)) {
 		mailbox_run(&worker->box);
-	outbox_flush(&worker->outbox); /* leaves of joins that came too late: store_free takes them */
+		do_chore(worker);
+		outbox_flush(&worker->outbox); /* to other workers; leaves of joins that came too late: store_free takes them */
+		ran = true;
+	}
+	outbox_flush(&worker->outbox);
 	request_bury(worker);
+	return ran;
+}
+
+void workers_fini(struct worker *workers, unsigned n)
+{
+	bool ran;
+	do {
+		ran = false;
+		for (unsigned i = 0; i < n; i++)
+			ran = drain(&workers[i]) || ran;
+	} while (ran);
+	for (unsigned i = 0; i < n; i++)
+		worker_fini(&workers[i]);
 }
 
 void worker_fini(struct worker *worker)

@@ -18,8 +18,10 @@
 #include "penstock/mail.h"
 #include "penstock/profile.h"
 #include "penstock/store.h"
+#include "server/bearer.h"
 #include "server/log_pace.h"
 #include "server/options.h"
+#include "server/state_page.h"
 
 /* What all workers share, read-only once they run. */
 struct server {
@@ -36,8 +38,18 @@ struct server {
 	uint64_t started_ns;
 	struct worker *workers;
 	unsigned n_workers;
+	_Atomic bool stopping; /* set before the workers are told to stop */
+	struct bearer metrics_token; /* --metrics-token-file */
+	struct state_pace state_pace;
 	struct log_pace log_pace; /* of lines that refused requests cause */
 	char region[33], account[13];
+};
+
+/* Work that is done in slices beside the sockets: a turn runs one slice of one chore. Embedded in what
+ * it is about. */
+struct chore {
+	struct list link;
+	void (*run)(struct chore *chore);
 };
 
 struct worker {
@@ -59,6 +71,7 @@ struct worker {
 	struct list conns;            /* struct conn, all */
 	struct list dirty;            /* struct conn with bytes to flush at the end of this turn */
 	struct list newcomers;        /* accepted, not opened yet */
+	struct list chores;           /* struct chore: what is left for later turns */
 	struct list waiting;          /* struct conn with input that it could go on with */
 	unsigned n_waiting;
 	uint64_t quantum_end_ns;      /* until when the present connection may take further requests */
@@ -93,7 +106,11 @@ void worker_set_keys(struct worker *worker, struct keys *keys);
 /* Any thread: begin to stop (GOAWAY, finish subscriptions, END_STREAM); 5 s later RST_STREAM the rest. worker_join waits. */
 void worker_stop(struct worker *worker);
 void worker_join(struct worker *worker);
-void worker_fini(struct worker *worker); /* after the store has stopped */
+void worker_fini(struct worker *worker); /* after the store has stopped, if there is no other worker */
+/* The same for all: workers mail each other, so that none is freed before every one's mail was run. */
+void workers_fini(struct worker *workers, unsigned n);
+/* The worker's thread: runs the chore in a later turn. */
+void worker_later(struct worker *worker, struct chore *chore);
 /* A catalogue_reader's on_snapshot, whose arg is the worker; on its thread. Takes the reference. */
 void worker_on_snapshot(void *worker, struct catalogue *snapshot);
 

@@ -145,8 +145,13 @@ typedef void (*sub_emit)(void *arg, struct message *owner, const uint8_t *p, siz
 void sub_take(struct subscription *sub, size_t n, sub_emit emit, void *arg);
 
 const char *sub_state_name(enum sub_state state);
-/* Calls fn for each subscription of the hub, for /state. */
-void hub_each(struct hub *hub, void (*fn)(void *arg, struct subscription *sub), void *arg);
+/* For /state: calls fn for at most `most` subscriptions of the hub, those behind *after in an order of
+ * the hub's own, and sets *after to the last one's id. *after: such an id, whether that subscription
+ * still lives or not; worker << 48: from the first. Subscriptions that begin meanwhile may be left
+ * out. True: there are more. */
+bool hub_each(struct hub *hub, uint64_t *after, unsigned most, void (*fn)(void *arg, struct subscription *sub), void *arg);
+/* The names that stream and consumer had when it began; "" if it is over. They live as long as it does. */
+void sub_names(const struct subscription *sub, const char **stream, const char **consumer);
 /* How far the subscription is behind: records and ms (0, 0 at the tail). */
 void sub_lag(const struct subscription *sub, uint64_t *records, int64_t *ms);
 

@@ -50,6 +50,27 @@ def patient(ask, good, seconds=30):
         wait = min(wait * 2, 0.125)
 
 
+def read_state(get):
+    """All of /state, page by page; get(path): (status, body). A stream that goes on in the next page is one again."""
+    whole, after = None, ""
+    while True:
+        status, body = get("/state" + after)
+        assert status == 200, body
+        page = json.loads(body)
+        if whole is None:
+            whole = {**page, "streams": [], "subscriptions": []}
+        for stream in page["streams"]:
+            if whole["streams"] and whole["streams"][-1]["name"] == stream["name"]:
+                whole["streams"][-1]["shards"] += stream["shards"]
+                whole["streams"][-1]["consumers"] += stream["consumers"]
+            else:
+                whole["streams"].append(stream)
+        whole["subscriptions"] += page["subscriptions"]
+        if "next" not in page:
+            return whole
+        after = "?after=" + page["next"]
+
+
 class Server:
     """penstock as a child process on a free port of loopback. It is ended by its process id, never by name."""
 
@@ -118,6 +139,9 @@ class Server:
         body = answer.read()
         connection.close()
         return answer.status, body
+
+    def state(self):
+        return read_state(self.get)
 
     def metric(self, name):
         for line in self.get("/metrics")[1].decode().splitlines():

@@ -17,6 +17,7 @@ import botocore.config
 import botocore.exceptions
 import cbor2
 import pytest
+from penstock_client import read_state
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 AUTH = "AWS4-HMAC-SHA256 Credential=a/20200101/us-east-1/kinesis/aws4_request, SignedHeaders=host, Signature=abc"
@@ -80,6 +81,13 @@ class Penstock:
                 return Answer(reply.status, reply.headers, reply.read())
         except urllib.error.HTTPError as error:
             return Answer(error.code, error.headers, error.read())
+
+    def state(self):
+        def get(path):
+            answer = self.get(path)
+            return answer.status, answer.body
+
+        return read_state(get)
 
     def raw(self, operation, body, kind=JSON_TYPE, **headers):
         """One POST without an SDK. body: bytes as they are, anything else is encoded by `kind`."""

@@ -11,7 +11,7 @@ import botocore.exceptions
 import pytest
 from conftest import AUTH, JSON_TYPE
 from h2_client import H2Client
-from penstock_client import Server
+from penstock_client import Client, Server, Subscription, read_state
 from test_signatures import KEY, SECRET, Guarded
 
 LISTED, STRANGER = "http://localhost:3000", "http://evil.example"
@@ -216,3 +216,53 @@ def test_a_signature_for_one_service_is_none_for_another(guarded):
         client.meta.events.register("choose-signer.kinesis", lambda context, **_: context.update(signing={"signing_name": "sts"}) or None)
         client.list_streams()
     assert "scoped to correct service: 'kinesis'" in raised.value.response["Error"]["Message"]
+
+
+def test_metrics_want_a_token(tmp_path):
+    token = tmp_path / "token"
+    token.write_text("first\n")
+    token.chmod(0o600)
+    server = Guarded(tmp_path, "--metrics-token-file", str(token))
+
+    def scrape(word, host="penstock.monitoring:4567"):
+        return H1(server).ask("GET", "/metrics", host, {"Authorization": f"Bearer {word}"} if word else {})
+
+    try:
+        status, headers, body = scrape(None)
+        assert status == 401 and headers["www-authenticate"].startswith("Bearer") and b"penstock_" not in body
+        assert scrape("second")[0] == 401 and scrape("first")[0] == 200
+        token.write_text("second\n")
+        server.reload("metrics_token_loaded")
+        assert scrape("first")[0] == 401 and scrape("second")[0] == 200
+        token.chmod(0o644)
+        assert "its mode is 0644" in server.reload("metrics_token_kept")
+        assert scrape("second")[0] == 200
+        assert "first" not in server.log_file.read_text() and "second" not in server.log_file.read_text().replace("seconds", "")
+    finally:
+        server.stop()
+
+
+def test_state_page_by_page():
+    """Streams, consumers and the subscriptions of all workers, in pages of every kind of end."""
+    with Server("--limits", "off", "--transition-ms", "0", "--workers", "4") as server:
+        client = Client(server.port)
+        arns = {f"s{i}": client.make_stream(f"s{i}", 3) for i in range(4)}
+        subscriptions = []
+        for stream, arn in arns.items():
+            consumer = client.register(arn, "app")
+            subscriptions += [Subscription(server.port, consumer, f"shardId-00000000000{shard}", Type="LATEST") for shard in range(3)]
+        whole = server.state()
+        assert [stream["name"] for stream in whole["streams"]] == sorted(arns) and len(whole["subscriptions"]) == 12
+        assert all(len(stream["shards"]) == 3 and stream["consumers"] for stream in whole["streams"])
+        assert len({row["worker"] for row in whole["subscriptions"]}) > 1
+
+        def keys(state):
+            return [(s["name"], [shard["id"] for shard in s["shards"]], s["consumers"]) for s in state["streams"]], sorted(
+                row["id"] for row in state["subscriptions"]
+            )
+
+        for limit in (1, 2, 3, 5, 7, 31, 32, 33):
+            paged = read_state(lambda path: server.get(path.replace("?", f"?limit={limit}&") if "?" in path else f"{path}?limit={limit}"))
+            assert keys(paged) == keys(whole), limit
+        for subscription in subscriptions:
+            subscription.close()

@@ -918,14 +918,14 @@ def test_admin_pages(server, kinesis):
     consumer = make_consumer(kinesis, name)
     stream = subscribe(kinesis, consumer, shard=1)
     next(iter(stream))
-    state = server.get("/state").document
+    state = server.state()
     found = [s for s in state["streams"] if s["name"] == name]
     assert found[0]["status"] == "ACTIVE" and len(found[0]["shards"]) == 2 and found[0]["consumers"] == [{"name": "app", "status": "ACTIVE"}]
     subscription = [s for s in state["subscriptions"] if s["stream"] == name]
     assert len(subscription) == 1 and subscription[0]["shard"] == shard_id(1) and subscription[0]["consumer"] == "app"
     assert subscription[0]["state"] == "IDLE" and subscription[0]["reason"] and subscription[0]["lag_records"] == 0
     stream.close()
-    wait_for(lambda: not [s for s in server.get("/state").document["subscriptions"] if s["stream"] == name])
+    wait_for(lambda: not [s for s in server.state()["subscriptions"] if s["stream"] == name])
 
 
 def test_state_says_why_a_silent_subscription_is_silent(server, kinesis):
@@ -936,7 +936,7 @@ def test_state_says_why_a_silent_subscription_is_silent(server, kinesis):
         assert client.recv(4096).startswith(b"HTTP/1.1 200 ")
 
         def mine():
-            return [s for s in server.get("/state").document["subscriptions"] if s["stream"] == name][0]
+            return [s for s in server.state()["subscriptions"] if s["stream"] == name][0]
 
         def backed_up():
             kinesis.put_records(StreamName=name, Records=[{"PartitionKey": "k", "Data": bytes(MIB - 1)}] * 4)
@@ -945,4 +945,4 @@ def test_state_says_why_a_silent_subscription_is_silent(server, kinesis):
         wait_for(backed_up)
         found = mine()
         assert "socket is backed up" in found["reason"] and found["lag_records"] > 0 and found["age_ms"] >= 0
-    wait_for(lambda: not [s for s in server.get("/state").document["subscriptions"] if s["stream"] == name])
+    wait_for(lambda: not [s for s in server.state()["subscriptions"] if s["stream"] == name])

@@ -253,7 +253,7 @@ def test_changed_while_it_runs():
         assert faults(server) == {}
         status, now = change(server, {"throttle": 1, "delay.ListStreams": "0.5:1ms-2ms", "seed": 5})
         assert status == 200 and now == {"seed": 5, "throttle": "1", "delay.ListStreams": "0.5:1ms-2ms"} == faults(server)
-        assert json.loads(server.get("/state")[1])["faults"] == now
+        assert server.state()["faults"] == now
         for client in clients:  # whichever worker serves it: it holds once the PUT is answered
             assert outcomes(client, "s", 1) == ["ProvisionedThroughputExceededException"]
         assert change(server, {})[0] == 200 and faults(server) == {}
@@ -300,13 +300,15 @@ def test_with_credentials_a_change_is_signed(tmp_path):
         status, said = change(server, {"throttle": 1})
         assert status == 403 and said["message"] == "Missing Authentication Token"
 
-        def signed(secret):
-            request = Request(f"127.0.0.1:{server.port}", "none", {"throttle": 1}, path="/faults")
-            request.method = "PUT"
-            return request.sign("AKID", secret).send(server.port)[0]
+        def signed(secret, method="PUT", body=b'{"throttle": 1}'):
+            request = Request(f"127.0.0.1:{server.port}", "none", body, path="/faults")
+            request.method = method
+            status, _, document = request.sign("AKID", secret).send(server.port)
+            return status, json.loads(document)
 
-        assert signed("wrong") == 403 and faults(server) == {}
-        assert signed("secret") == 200 and faults(server) == {"seed": 1, "throttle": "1"}
+        assert server.get("/faults")[0] == 403 and signed("wrong", "GET", b"")[0] == 403
+        assert signed("wrong")[0] == 403 and signed("secret", "GET", b"") == (200, {})
+        assert signed("secret") == (200, {"seed": 1, "throttle": "1"}) == signed("secret", "GET", b"")
 
 
 def other_address():

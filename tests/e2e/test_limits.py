@@ -46,7 +46,7 @@ def refusal(call, tries):
 
 
 def limits_of(server):
-    return json.loads(server.get("/state").body)["limits"]
+    return server.state()["limits"]
 
 
 # ---- Calls of the control plane ---------------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def test_aws_as_it_is_published():
         put_all(server.port, ["alone", "shared"], count)
         for reader in [pushed, alone, *shared]:
             check(reader, count)
-        assert json.loads(server.get("/state")[1])["profile"] == "aws"
+        assert server.state()["profile"] == "aws"
     assert 70 * 0.85 < pushed.mean_ms() < 70 * 1.15
     assert 200 * 0.85 < alone.mean_ms() < 200 * 1.15
     assert quantile(pushed, 0.99) > 1.5 * pushed.mean_ms(), "they scatter"
@@ -165,7 +165,7 @@ def test_none_is_the_default_and_delays_nothing():
         pushed = Pushed(server.port, consumer, 50)
         put_some(server.port, "s", 0, 50)
         check(pushed, 50)
-        assert json.loads(server.get("/state")[1])["profile"] == "none"
+        assert server.state()["profile"] == "none"
         assert quantile(pushed, 0.5) < 30
 
 

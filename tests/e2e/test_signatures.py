@@ -271,11 +271,28 @@ def test_http2_signs_its_authority(guarded):
     client.close()
 
 
-def test_pages_are_open_and_calls_are_not(guarded):
-    for page in ("/healthz", "/metrics", "/state"):
-        request = guarded.request(path=page)
-        request.method, request.body, request.headers = "GET", b"", {"host": "x"}
-        assert request.send(guarded.port)[0] == 200
+def page_request(guarded, page, query=()):
+    request = guarded.request(path=page, query=query)
+    request.method, request.body, request.headers = "GET", b"", {"host": "x"}
+    return request
+
+
+def test_pages_that_name_streams_are_signed(guarded):
+    for page in ("/healthz", "/metrics"):
+        assert page_request(guarded, page).send(guarded.port)[0] == 200
+    for page in ("/state", "/faults"):
+        status, _, body = page_request(guarded, page).send(guarded.port)
+        assert status == 403 and json.loads(body)["__type"] == "MissingAuthenticationTokenException"
+        assert page_request(guarded, page).sign(KEY, SECRET).send(guarded.port)[0] == 200
+        assert page_request(guarded, page).presign(KEY, SECRET).send(guarded.port)[0] == 200
+        status, _, body = page_request(guarded, page).sign(KEY, "another").send(guarded.port)
+        assert status == 403 and json.loads(body) == {"__type": "InvalidSignatureException", "message": MISMATCH}
+        status, _, body = page_request(guarded, page).sign("AKABROAD", SECRET).send(guarded.port)
+        assert status == 403 and json.loads(body)["__type"] == "AccessDeniedException"
+    stolen = page_request(guarded, "/state", [("limit", "1")]).sign(KEY, SECRET)
+    assert stolen.send(guarded.port)[0] == 200
+    stolen.query = [("limit", "2")]
+    assert stolen.send(guarded.port)[0] == 403
     assert refused(guarded.request(path="/healthz").send(guarded.port))[0] == "MissingAuthenticationTokenException"
 
 

@@ -97,11 +97,30 @@ void sub_finish(struct subscription *sub)
 	(void)sub;
 	n_finished++;
 }
-void hub_each(struct hub *hub, void (*fn)(void *arg, struct subscription *sub), void *arg)
+bool hub_each(struct hub *hub, uint64_t *after, unsigned most, void (*fn)(void *arg, struct subscription *sub), void *arg)
 {
 	(void)hub;
-	if (sent_sub)
-		fn(arg, sent_sub);
+	if (!sent_sub || *after >= sent_sub->id)
+		return false;
+	if (most == 0)
+		return true;
+	*after = sent_sub->id;
+	fn(arg, sent_sub);
+	return false;
+}
+void sub_names(const struct subscription *sub, const char **stream, const char **consumer)
+{
+	(void)sub;
+	*stream = "orders";
+	*consumer = "app";
+}
+/* Runs at once: a walk in slices is over when its request was sent. */
+static unsigned n_later;
+void worker_later(struct worker *worker, struct chore *chore)
+{
+	(void)worker;
+	n_later++;
+	chore->run(chore);
 }
 void sub_lag(const struct subscription *sub, uint64_t *records, int64_t *ms)
 {
@@ -225,7 +244,7 @@ static inline void fake_catalogue_fill(void)
 		1, "orders", STREAM_ACTIVE, MODE_PROVISIONED, 3, CREATED_S * 1000 + 1, 24, 1024, 6, orders_shards, 3, orders_consumers};
 	streams[3] =
 		(struct stream_info){4, "solo", STREAM_UPDATING, MODE_ON_DEMAND, 4, CREATED_S * 1000, 48, 2048, 1, single_shard, 0, NULL};
-	fake_catalogue = (struct catalogue){.version = 1, .n_streams = 4, .streams = streams};
+	fake_catalogue = (struct catalogue){.refs = 1, .version = 1, .n_streams = 4, .streams = streams};
 }
 
 static inline json_t *member(const char *path);

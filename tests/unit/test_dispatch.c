@@ -91,7 +91,7 @@ Test(dispatch, state_names_streams_and_subscriptions)
 Test(dispatch, state_says_what_the_transport_waits_for)
 {
 	struct request *request = fake_request("POST", "/");
-	request->sub = (struct subscription){.state = SUB_READY, .shard = orders_shards[2].key, .consumer = 11};
+	request->sub = (struct subscription){.state = SUB_READY, .id = 5, .shard = orders_shards[2].key, .consumer = 11};
 	sent_sub = &request->sub;
 	fake_blocked = "WINDOW";
 	raw("GET", "/state", NULL, NULL, NULL, "");
