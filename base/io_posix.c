@@ -20,6 +20,9 @@
 
 static int posix_result(int result) { return result < 0 ? -errno : result; }
 
+/* From an opening: without memory for a descriptor nothing was done, as without a descriptor. */
+static int opening_result(void) { return errno == ENOMEM ? -ENFILE : -errno; }
+
 static int posix_open(struct io *io, const char *path, enum io_open how)
 {
 	(void)io;
@@ -33,7 +36,7 @@ static int posix_open(struct io *io, const char *path, enum io_open how)
 	do
 		file = open(path, flags[how] | O_CLOEXEC, 0600);
 	while (file < 0 && errno == EINTR);
-	return posix_result(file);
+	return file < 0 ? opening_result() : file;
 }
 
 static int posix_close(struct io *io, int file)
@@ -138,7 +141,7 @@ static int posix_sync_dir(struct io *io, const char *path)
 	(void)io;
 	int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
-		return -errno;
+		return opening_result();
 	int result = posix_result(fsync(dir));
 	close(dir);
 	return result;
@@ -173,7 +176,7 @@ static int posix_list(struct io *io, const char *path, void (*on_name)(void *arg
 	(void)io;
 	DIR *dir = opendir(path);
 	if (!dir)
-		return -errno;
+		return opening_result();
 	struct dirent *entry;
 	errno = 0;
 	while ((entry = readdir(dir))) {

@@ -43,11 +43,26 @@ struct io {
 	uint64_t (*mono_ns)(struct io *io); /* CLOCK_MONOTONIC, ns: leases, buckets, deadlines */
 };
 
+/* -EMFILE, -ENFILE: open, sync_dir, list or unlink found no descriptor, or no memory for it (io_posix
+ * reports ENOMEM of an opening as -ENFILE). Nothing was done. No other failure has these values. */
+bool io_is_shortage(int64_t err);
+
 struct io *io_posix(void); /* the one of this process; never freed */
 
 /* `inner` with `delay_us` added to each fdatasync (tests and ./dev bench). Freed by io_slow_free. */
 struct io *io_slow(struct io *inner, uint64_t delay_us);
 void io_slow_free(struct io *io);
+
+/* `inner` with at most `most` files open at a time, however many handles there are. A handle keeps its
+ * path; a file that was idle is closed for another one and opened again when it is used. A file stays
+ * open between a write and the next sync (a sync reports the errors of write-back to its own open file
+ * only), while a call uses it, and once its name was unlinked through this table; `most` is exceeded if
+ * all are in such a state. A call that meets a shortage closes idle files and is repeated; if none is
+ * left, any call on a handle may return the shortage: then it has changed nothing.
+ * Any thread; a call on an open file takes no lock. Files that are open are counted in METRIC_log_files.
+ * No file may be renamed while it has a handle. Freed by io_bounded_free, when each handle is closed. */
+struct io *io_bounded(struct io *inner, unsigned most);
+void io_bounded_free(struct io *io);
 
 static inline int64_t io_wall_ms(struct io *io) { return io->wall_ms(io); }
 static inline uint64_t io_mono_ns(struct io *io) { return io->mono_ns(io); }

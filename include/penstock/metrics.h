@@ -51,7 +51,12 @@
 	C(socket_writes, "Writes to sockets")                                                    \
 	C(socket_bytes, "Bytes written to sockets")                                              \
 	G(body_bytes, "Bytes of request bodies in memory")                                       \
-	G(answer_bytes, "Bytes of answers in memory")
+	G(answer_bytes, "Bytes of answers in memory")                                            \
+	G(connections_max, "Connections that are accepted at most")                              \
+	G(files_limit, "Descriptors that the process may have open (RLIMIT_NOFILE)")             \
+	G(log_files, "Files of the log that are open")                                           \
+	G(log_files_max, "Files of the log that are kept open at most")                          \
+	G(streams_damaged, "Streams that take no records: damaged or unreadable at the start")
 
 enum metric {
 #define X(name, help) METRIC_##name,
