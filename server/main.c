@@ -155,11 +155,11 @@ static bool wants_recovery(const struct program *program, const struct stream_in
 static void on_damaged(void *arg, const struct stream_info *stream, const char *why)
 {
 	(void)arg;
-	slog(SLOG_ERROR, "stream_damaged", "stream=%s id=%" PRIu64 " why=\"%s\" advice=\"what is whole can be read; nothing is written\"",
+	slog(SLOG_ERROR, "stream_damaged", "stream=%s id=%" PRIu64 " why=\"%s\" advice=\"what is whole can be read; nothing is written; see to the disk, then start again\"",
 	     stream->name, stream->id, why ? why : "");
 }
 
-static enum status recover_streams(struct program *program, char **why)
+static void recover_streams(struct program *program)
 {
 	struct catalogue *snapshot = control_snapshot(program->server.control);
 	const struct stream_info **wanted = xcalloc(snapshot->n_streams + 1, sizeof(struct stream_info *));
@@ -168,10 +168,9 @@ static enum status recover_streams(struct program *program, char **why)
 	for (uint32_t i = 0; i < snapshot->n_streams; i++)
 		if (wants_recovery(program, &snapshot->streams[i]))
 			wanted[n++] = &snapshot->streams[i];
-	enum status status = store_recover_all(program->server.store, wanted, n, on_damaged, NULL, why);
+	store_recover_all(program->server.store, wanted, n, on_damaged, NULL);
 	free(wanted);
 	catalogue_unref(snapshot);
-	return status;
 }
 
 static enum status open_store(struct program *program, char **why)
@@ -191,10 +190,10 @@ static enum status open_store(struct program *program, char **why)
 	};
 	enum status status = store_open(&config, &program->server.store, why);
 
-	if (!status)
-		status = recover_streams(program, why);
-	if (!status)
+	if (!status) {
+		recover_streams(program);
 		status = store_start(program->server.store);
+	}
 	program->store_started = !status;
 	return status;
 }

@@ -174,6 +174,8 @@ static void put_record_fail(struct put_call *call, enum status status)
 		resolve_fail_rate(call->request, call->records[0].shard.shard, call->stream);
 	else if (status == STATUS_DISK_FULL)
 		request_fail(call->request, status, "The disk of the log has reached its free-space floor; nothing was stored.");
+	else if (status == STATUS_NO_FILES)
+		request_fail(call->request, status, "The server has no file descriptor left for the log; nothing was stored.");
 	else if (status == STATUS_CLOSING)
 		request_fail(call->request, status, "The server is shutting down.");
 	else

@@ -262,15 +262,21 @@ static void add_shards(struct lane_stream *stream, const struct stream_info *inf
 	lane_route_shards(stream);
 }
 
+char *lane_stream_path(const char *streams_dir, uint64_t id)
+{
+	struct buf path = {0};
+	buf_printf(&path, "%s/%llu", streams_dir, (unsigned long long)id);
+	char *text = xstrndup((const char *)path.p, path.n);
+	buf_free(&path);
+	return text;
+}
+
 struct lane_stream *lane_stream_new(struct lane *lane, const struct stream_info *info, const char *streams_dir)
 {
 	struct lane_stream *stream = xcalloc(1, sizeof(*stream));
 	stream->lane = lane;
 	stream->id = info->id;
-	struct buf path = {0};
-	buf_printf(&path, "%s/%llu", streams_dir, (unsigned long long)info->id);
-	stream->path = xstrndup((const char *)path.p, path.n);
-	buf_free(&path);
+	stream->path = lane_stream_path(streams_dir, info->id);
 	add_shards(stream, info);
 	group_init(&stream->groups[0], stream);
 	group_init(&stream->groups[1], stream);

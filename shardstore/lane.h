@@ -119,6 +119,7 @@ struct lane_stream {
 	char *path;
 	struct streamlog *log;
 	bool refuses;             /* poisoned or damaged: puts answer IO */
+	bool unreadable;          /* its files could not be read at the start: reads answer IO too */
 
 	struct lane_shard **shards; /* by number */
 	uint32_t n_shards;
@@ -138,7 +139,7 @@ struct lane_stream {
 	int64_t horizon_ms;       /* what arrived before is not read any more */
 	struct mail_fifo admins;  /* RETAIN and CLOSE, waiting for the group in flight */
 	bool closing;             /* no longer in the lane's table */
-	bool sweeping;            /* a RETAIN's job is at a syncer */
+	bool sweeping;            /* a RETAIN's job is at a syncer: the sweep, or the rest */
 	bool preparing;           /* prepare_job is at a syncer */
 	struct job prepare_job;
 	struct mail prepare_mail;
@@ -193,7 +194,7 @@ struct store {
 
 /* ---- store.c ---- */
 
-/* A syncer's thread: looks at the free space if the last look is SPACE_CHECK_NS old, or `now`. */
+/* A syncer's thread, or control's: looks at the free space if the last look is SPACE_CHECK_NS old, or `now`. */
 void store_check_space(struct store *store, bool now);
 /* The lane's thread: asks a syncer to look, if that is due. */
 void store_want_space(struct lane *lane);
@@ -213,6 +214,7 @@ void lane_job(struct lane *lane, struct pool *pool, struct job *job);
 void lane_forget_listeners(struct lane *lane);
 void lane_run_stop(struct mail *mail);
 
+char *lane_stream_path(const char *streams_dir, uint64_t id); /* of its directory; the caller frees it */
 /* Not yet in a lane; log NULL. */
 struct lane_stream *lane_stream_new(struct lane *lane, const struct stream_info *info, const char *streams_dir);
 void lane_stream_free(struct lane_stream *stream); /* the log is closed or destroyed */

@@ -8,13 +8,16 @@
  * unlinks them.
  * - space ahead: wanted after a group or a chore, at most one at a time; one that failed is wanted again after the next group.
  *
- * Failure: a close whose directory cannot be deleted answers IO and says so in the log; the stream is gone from the table, so asked again
- * it is NOT_FOUND, and the directory is left over.
+ * - a stream that was not written to for a minute gives its space ahead back, with a RETAIN.
  *
- * Threads: the lane's; run_open, run_destroy, run_sweep and run_prepare a syncer's. */
+ * Failure: a close whose directory cannot be deleted answers IO, DISK_FULL or NO_FILES and says so in the log; the stream is gone from the
+ * table; asked again, a syncer deletes what is left. A sweep that is refused goes on with the next RETAIN.
+ *
+ * Threads: the lane's; run_open, run_destroy, run_remove, run_sweep, run_rest and run_prepare a syncer's. */
 #include <assert.h>
 #include <stdlib.h>
 
+#include "penstock/metrics.h"
 #include "penstock/slog.h"
 #include "shardstore/lane.h"
 
@@ -105,13 +108,48 @@ static void run_destroy(struct job *job)
 	send_back(admin, destroy_done);
 }
 
+/* A directory without a stream: an earlier close could not delete all of it. */
+struct left_over {
+	struct io *io;
+	char *path;
+};
+
+static void remove_done(struct mail *mail)
+{
+	struct store_admin *admin = container_of(mail, struct store_admin, mail);
+	struct left_over *left = admin->state;
+	admin->lane->jobs--;
+	free(left->path);
+	free(left);
+	lane_admin_answer(admin->lane, admin, admin->status);
+}
+
+static void run_remove(struct job *job)
+{
+	struct store_admin *admin = container_of(job, struct store_admin, job);
+	struct left_over *left = admin->state;
+	admin->status = streamlog_remove(left->io, left->path);
+	send_back(admin, remove_done);
+}
+
+static void remove_left_over(struct lane *lane, struct store_admin *admin)
+{
+	struct left_over *left = xmalloc(sizeof(*left));
+	left->io = lane->io;
+	left->path = lane_stream_path(lane->store->streams_dir, admin->stream_id);
+	admin->state = left;
+	ask_syncer(admin, run_remove);
+}
+
 static void close_stream(struct lane *lane, struct store_admin *admin)
 {
 	struct lane_stream *stream = lane_find(lane, admin->stream_id);
 	if (!stream) {
-		lane_admin_answer(lane, admin, STATUS_NOT_FOUND);
+		remove_left_over(lane, admin);
 		return;
 	}
+	if (streamlog_readonly(stream->log))
+		metric_add(METRIC_streams_damaged, -1);
 	stream->closing = true;
 	lane_remove(lane, stream);
 	for (uint32_t i = 0; i < stream->n_shards; i++)
@@ -132,6 +170,8 @@ static void sweep_done(struct mail *mail)
 	struct lane_stream *stream = admin->state;
 	admin->lane->jobs--;
 	stream->sweeping = false;
+	if (admin->status == STATUS_IO)
+		lane_poison(stream, "the files of the log could not be trimmed");
 	lane_admin_answer(admin->lane, admin, admin->status);
 	lane_stream_idle(stream);
 }
@@ -142,6 +182,14 @@ static void run_sweep(struct job *job)
 	struct lane_stream *stream = admin->state;
 	admin->status = streamlog_sweep(stream->log);
 	store_check_space(stream->lane->store, true);
+	send_back(admin, sweep_done);
+}
+
+static void run_rest(struct job *job)
+{
+	struct store_admin *admin = container_of(job, struct store_admin, job);
+	struct lane_stream *stream = admin->state;
+	admin->status = streamlog_rest(stream->log);
 	send_back(admin, sweep_done);
 }
 
@@ -164,13 +212,15 @@ static void trim(struct lane_stream *stream, struct store_admin *admin)
 	lane_expire_shards(stream, admin->expired_ms);
 	for (uint32_t i = 0; i < stream->n_shards; i++)
 		index_drop_below(stream->shards[i], point);
-	if (streamlog_trim(stream->log, stream->horizon_ms) == 0) {
+	streamlog_trim(stream->log, stream->horizon_ms);
+	bool sweep = streamlog_wants_sweep(stream->log);
+	if (!sweep && (stream->preparing || !streamlog_wants_rest(stream->log))) {
 		lane_admin_answer(stream->lane, admin, STATUS_OK);
 		return;
 	}
 	stream->sweeping = true;
 	admin->state = stream;
-	ask_syncer(admin, run_sweep);
+	ask_syncer(admin, sweep ? run_sweep : run_rest);
 }
 
 /* ---- Space ahead ---- */

@@ -14,7 +14,7 @@
  * Arrival time is taken at the close, one for all of a shard's batch: had it been taken as each record came, AT_TIMESTAMP(now) of a reader
  * could name a moment behind that of a record that is acknowledged later, and skip it.
  *
- * Failure: DISK_FULL: nothing was kept, the puts say so, the log goes on. Anything else poisons the stream: no write is ever repeated as
+ * Failure: DISK_FULL, NO_FILES: nothing was kept, the puts say so, the log goes on. Anything else poisons the stream: no write is ever repeated as
  * if nothing had been lost, all its puts fail with IO from now on, and the process is told.
  *
  * Threads: the lane's; run_commit a syncer's, which then runs the lane's turn, too, if the lane is idle. */
@@ -326,8 +326,8 @@ static void run_done(struct mail *mail)
 		reset(group);
 	} else {
 		unmark(group);
-		group_fail(group, group->status == STATUS_DISK_FULL ? STATUS_DISK_FULL : STATUS_IO);
-		if (group->status != STATUS_DISK_FULL)
+		group_fail(group, streamlog_kept_nothing(group->status) ? group->status : STATUS_IO);
+		if (!streamlog_kept_nothing(group->status))
 			lane_poison(stream, "a commit group could not be written and synced");
 	}
 	if (stream->open->n)

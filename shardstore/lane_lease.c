@@ -200,6 +200,12 @@ static void try_all(struct lane *lane, struct mail_fifo *joins, const struct pro
 		try_join(lane, container_of(mail, struct store_join, mail), probe);
 }
 
+static bool is_unreadable(const struct store_join *join)
+{
+	const struct lane_stream *stream = lane_find(join->lane, join->stream);
+	return stream && stream->unreadable;
+}
+
 /* Of a stream or shard that is not there nothing is counted. */
 static bool within_rate(const struct store_join *join)
 {
@@ -216,6 +222,8 @@ void lane_run_join(struct mail *mail)
 		answer(join->lane, join, STATUS_CLOSING);
 	else if (!within_rate(join)) /* here and not in try_join: a call that waits for a lease is one call */
 		answer(join->lane, join, STATUS_LIMIT_EXCEEDED);
+	else if (is_unreadable(join))
+		answer(join->lane, join, STATUS_IO);
 	else
 		try_join(join->lane, join, NULL);
 }

@@ -12,7 +12,7 @@
  * first and the last by their share of records.
  *
  * Failure: a damaged extent (checksum, or a hole that recovery named) ends the read before it; is it the first wanted, the status says
- * CORRUPT. IO and NO_MEMORY likewise.
+ * CORRUPT. IO, NO_FILES and NO_MEMORY likewise. All of a stream that was unreadable at the start is IO.
  *
  * Threads: the lane's; run_job a reader's. */
 #include <stdlib.h>
@@ -34,7 +34,11 @@ static struct lane_shard *find_shard(const struct lane *lane, uint64_t id, uint3
 	const struct lane_stream *stream = lane->stopping ? NULL : lane_find(lane, id);
 	struct lane_shard *shard = stream ? lane_stream_shard(stream, number) : NULL;
 	*status = shard ? STATUS_OK : lane->stopping ? STATUS_CLOSING : STATUS_NOT_FOUND;
-	return shard;
+	if (!shard || !stream->unreadable)
+		return shard;
+	/* What it holds is not known: an empty answer would be a wrong one. */
+	*status = STATUS_IO;
+	return NULL;
 }
 
 void lane_run_locate(struct mail *mail)

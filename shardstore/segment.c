@@ -1,12 +1,12 @@
 /* segment.c: a segment file as an object that the log and the reads in flight share, and the verified read of one extent.
  *
- * Invariants: the file stays open while there is a reference; a file is never read beyond what the log said is durable; bytes that fail
+ * Invariants: the handle stays while there is a reference, and leads to the file whether its name is gone or not (io_bounded); a file is never read beyond what the log said is durable; bytes that fail
  * their CRC32C never leave extent_read. Threads: any; the count is atomic, the last holder closes.
  *
  * - extent_read: one allocation of the exact size, one pread, one checksum.
  *
- * Failure modes: a short read or a bad checksum is STATUS_CORRUPT, and the log names file, offset and length; -errno of the read is
- * STATUS_IO. A trimmed segment's name may be gone while it is read: the bytes go with the handle. */
+ * Failure modes: a short read, a missing file or a bad checksum is STATUS_CORRUPT, and the log names file, offset and length; a lack of
+ * descriptors is STATUS_NO_FILES, another -errno of the read STATUS_IO. A trimmed segment's name may be gone while it is read: the bytes go with the handle. */
 #include "penstock/crc32c.h"
 #include "penstock/slog.h"
 #include "shardstore/streamlog_internal.h"
@@ -91,14 +91,14 @@ int64_t segment_write(struct io *io, int file, const void *p, size_t n, uint64_t
 
 static enum status read_failed(const struct extent_ref *extent, int64_t err)
 {
-	bool corrupt = err == 0 || err == -ENODATA;
+	bool corrupt = err == 0 || err == -ENODATA || err == -ENOENT;
 	slog(SLOG_ERROR, corrupt ? "extent_damaged" : "extent_unreadable",
 	     "file=%s offset=%" PRIu64 " length=%" PRIu32 " shard=%" PRIu32 " first=%" PRIu64 " count=%" PRIu32 " why=\"%s\"",
 	     extent->segment->path, extent->offset, extent->length, extent->shard, extent->first, extent->count,
 	     err == 0          ? "checksum"
 	     : err == -ENODATA ? "file_too_short"
 			       : strerror((int)-err));
-	return corrupt ? STATUS_CORRUPT : STATUS_IO;
+	return corrupt ? STATUS_CORRUPT : io_is_shortage(err) ? STATUS_NO_FILES : STATUS_IO;
 }
 
 enum status extent_read(const struct extent_ref *extent, const struct shard_key *shard, struct batch **out)

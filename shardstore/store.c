@@ -4,8 +4,8 @@
  * - a call names a stream; the stream's lane is its id modulo the number of lanes; the request is mail to that lane.
  * - stop: each lane finishes what gathers and what is in flight; then the pools end; then the logs are closed with a seal.
  *
- * Free space is looked at by syncers: after a commit, or when a put found the store full and the last look is old. Nobody else asks
- * the disk, so a full disk costs puts nothing but their answer.
+ * Free space is looked at by syncers: after a commit, or when a put found the store full and the last look is old; and by the control
+ * thread before a change that needs room. No lane or worker asks the disk, so a full disk costs puts nothing but their answer.
  *
  * Failure: what cannot be opened is named in *why. Threads: the doors any; open, recover, start, stop and free the owner's. */
 #include "penstock/store.h"
@@ -201,6 +201,12 @@ void store_check_space(struct store *store, bool now)
 	int64_t bytes = io->free_bytes(io, store->config.data_dir);
 	if (bytes >= 0)
 		atomic_store(&store->full, (uint64_t)bytes < store->free_floor);
+}
+
+bool store_has_room(struct store *store)
+{
+	store_check_space(store, false);
+	return !atomic_load(&store->full);
 }
 
 void store_want_space(struct lane *lane)

@@ -7,15 +7,15 @@
  * - many at once: threads for the time of the start each take the next stream, and hold its log lines back; then the caller takes all in
  *   order: says their lines, tells damage, gives them to their lanes.
  *
- * Failure: damage is named and the stream is served read-only as far as it is whole (CORRUPT); a log that cannot be opened is an
- * error that names the path, and no thread takes another stream then.
+ * Failure: damage is named and the stream is served read-only as far as it is whole (CORRUPT). At start a log that cannot be opened (an
+ * error of a read, no permission, no descriptor) is served as unreadable: all of it answers IO until the next start, its files stay as they
+ * are, and it can be deleted. It stops no other stream. A stream that is being made is not opened, and tried again.
  *
  * Threads: the caller's and its own at start; a syncer's when a stream is made (then nobody else has it yet). */
-#include <errno.h>
 #include <sched.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
+#include "penstock/metrics.h"
 #include "penstock/slog.h"
 #include "shardstore/lane.h"
 
@@ -82,18 +82,24 @@ static void on_torn_tail(void *arg, const char *file, uint64_t offset, uint64_t 
 	     (unsigned long long)length);
 }
 
-static void on_name(void *arg, const char *name) { (void)arg, (void)name; }
+/* Names in streams/ are durable from store_open on, and from each creation. */
+static struct streamlog_config config_of(const struct lane_stream *stream)
+{
+	const struct store_config *config = &stream->lane->store->config;
+	return (struct streamlog_config){.io = config->io,
+					 .path = stream->path,
+					 .segment_min = config->segment_min,
+					 .segment_max = config->segment_max,
+					 .parent_synced = true};
+}
 
 static enum status open_log(struct recovering *recovering)
 {
 	struct lane_stream *stream = recovering->stream;
-	const struct store_config *config = &stream->lane->store->config;
-	struct streamlog_config log = {
-		.io = config->io, .path = stream->path, .segment_min = config->segment_min, .segment_max = config->segment_max};
+	struct streamlog_config log = config_of(stream);
 	struct streamlog_recovery tell = {on_run, on_shard, on_damage, on_torn_tail, recovering};
-	if (config->io->list(config->io, stream->path, on_name, NULL) == -ENOENT)
-		return streamlog_create(&log, &stream->log);
-	return streamlog_open(&log, &tell, &stream->log);
+	enum status status = streamlog_open(&log, &tell, &stream->log);
+	return status == STATUS_NOT_FOUND ? streamlog_create(&log, &stream->log) : status;
 }
 
 enum status stream_attach(struct lane_stream *stream, char **why)
@@ -101,7 +107,7 @@ enum status stream_attach(struct lane_stream *stream, char **why)
 	struct recovering recovering = {.stream = stream};
 	enum status status = open_log(&recovering);
 	if (status)
-		buf_printf(&recovering.why, "%s%s: the log cannot be opened (%s)", recovering.why.n ? "; " : "", stream->path,
+		buf_printf(&recovering.why, "%s%s: the log cannot be opened (%s); the line before names the file", recovering.why.n ? "; " : "", stream->path,
 			   status_name(status));
 	lane_raise_arrivals(stream, 0);
 	for (uint32_t i = 0; i < stream->n_shards; i++)
@@ -124,52 +130,54 @@ enum status stream_attach(struct lane_stream *stream, char **why)
 struct recovery {
 	struct job job;
 	struct store *store;
-	uint32_t place;         /* in the order of the streams */
-	atomic_uint *failed_at; /* of all: the first that cannot be opened; UINT32_MAX: none yet */
 	const struct stream_info *info;
-	struct lane_stream *stream; /* NULL: not begun, since one before it had failed */
+	struct lane_stream *stream;
 	enum status status;
 	char *why;
 	struct buf lines;
 };
 
-static struct lane *lane_of(struct store *store, const struct stream_info *info) { return &store->lanes[info->id % store->config.lanes]; }
+static struct lane_stream *new_stream(const struct recovery *recovery)
+{
+	struct store *store = recovery->store;
+	return lane_stream_new(&store->lanes[recovery->info->id % store->config.lanes], recovery->info, store->streams_dir);
+}
+
+/* What its log told so far is void: the stream begins anew, without records. */
+static struct lane_stream *unreadable(const struct recovery *recovery)
+{
+	lane_stream_free(recovery->stream);
+	struct lane_stream *stream = new_stream(recovery);
+	struct streamlog_config config = config_of(stream);
+	stream->log = streamlog_unreadable(&config);
+	stream->refuses = stream->unreadable = true;
+	return stream;
+}
 
 static void recover(struct recovery *recovery)
 {
-	struct store *store = recovery->store;
-	recovery->stream = lane_stream_new(lane_of(store, recovery->info), recovery->info, store->streams_dir);
+	recovery->stream = new_stream(recovery);
 	recovery->status = stream_attach(recovery->stream, &recovery->why);
+	if (recovery->stream->log)
+		return;
+	recovery->stream = unreadable(recovery);
+	recovery->status = STATUS_CORRUPT;
 }
 
-static void note_failure(struct recovery *recovery)
-{
-	unsigned at = atomic_load(recovery->failed_at);
-	while (recovery->place < at && !atomic_compare_exchange_weak(recovery->failed_at, &at, recovery->place))
-		;
-}
-
-/* One that comes before a failed one runs all the same, so that which stream is named does not depend on the threads. */
 static void run_recovery(struct job *job)
 {
 	struct recovery *recovery = container_of(job, struct recovery, job);
-	if (atomic_load(recovery->failed_at) < recovery->place)
-		return;
 	slog_hold(&recovery->lines);
 	recover(recovery);
 	slog_hold(NULL);
-	if (!recovery->stream->log)
-		note_failure(recovery);
 }
 
-/* To its lane; what cannot be opened goes. */
+/* To its lane. */
 static enum status settle(struct recovery *recovery)
 {
-	struct lane_stream *stream = recovery->stream;
-	if (stream && stream->log)
-		lane_insert(stream->lane, stream);
-	else if (stream)
-		lane_stream_free(stream);
+	lane_insert(recovery->stream->lane, recovery->stream);
+	if (recovery->status == STATUS_CORRUPT)
+		metric_add(METRIC_streams_damaged, 1);
 	return recovery->status;
 }
 
@@ -198,15 +206,12 @@ static void run_all(struct recovery *recoveries, uint32_t n, unsigned threads)
 	pool_stop(&pool);
 }
 
-enum status store_recover_all(struct store *store, const struct stream_info *const *streams, uint32_t n,
-			      void (*on_damaged)(void *arg, const struct stream_info *stream, const char *why), void *arg, char **why)
+void store_recover_all(struct store *store, const struct stream_info *const *streams, uint32_t n,
+		       void (*on_damaged)(void *arg, const struct stream_info *stream, const char *why), void *arg)
 {
 	struct recovery *recoveries = xcalloc(n + 1, sizeof(*recoveries));
-	atomic_uint failed_at = UINT32_MAX;
-	enum status first = STATUS_OK;
 	for (uint32_t i = 0; i < n; i++)
-		recoveries[i] =
-			(struct recovery){.job.run = run_recovery, .store = store, .place = i, .failed_at = &failed_at, .info = streams[i]};
+		recoveries[i] = (struct recovery){.job.run = run_recovery, .store = store, .info = streams[i]};
 	run_all(recoveries, n, plan_threads(store, n));
 	for (uint32_t i = 0; i < n; i++) {
 		struct recovery *recovery = &recoveries[i];
@@ -214,16 +219,10 @@ enum status store_recover_all(struct store *store, const struct stream_info *con
 		slog_say(&recovery->lines);
 		if (status == STATUS_CORRUPT)
 			on_damaged(arg, streams[i], recovery->why);
-		if (status && status != STATUS_CORRUPT && !first) {
-			first = status;
-			*why = recovery->why;
-			recovery->why = NULL;
-		}
 		free(recovery->why);
 		buf_free(&recovery->lines);
 	}
 	free(recoveries);
-	return first;
 }
 
 enum status store_recover(struct store *store, const struct stream_info *info, char **why)

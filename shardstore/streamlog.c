@@ -4,14 +4,14 @@
  * damage: so files go oldest first, each made durable before the next. The newest segment with a header always stays: it carries the
  * shards' marks.
  *
- * - create: directory, parent synced, first segment with its header, directory synced.
+ * - create: directory, parent synced. An empty stream costs no file: the first commit makes the first segment.
  * - trim (lane): segments move to `doomed`, memory only. sweep (pool): unlink, sync the directory, drop the log's reference; a read in
  *   flight keeps the bytes by its handle, not by the name.
  * - close: a footer on the open segment, the spare goes, handles close.
  *
  * Failure modes: a crash between trim and sweep brings segments back at the next start, and retention trims them again. A failed sync of
  * the directory poisons as one of a file does. A crash inside destroy leaves a log of the newest segments, which can be opened and
- * destroyed again. */
+ * destroyed again; so does one that fails. A full disk or a lack of descriptors leaves a trimmed file for the next sweep. */
 #include "penstock/slog.h"
 #include "shardstore/streamlog_internal.h"
 
@@ -41,6 +41,7 @@ struct streamlog *streamlog_alloc(const struct streamlog_config *config)
 	log->segment_min = config->segment_min;
 	log->segment_max = config->segment_max;
 	log->epoch = 1;
+	log->resting = true;
 	log->next_number = 1;
 	log->next_capacity = config->segment_min;
 	pthread_mutex_init(&log->lock, NULL);
@@ -98,12 +99,26 @@ enum status streamlog_poison(struct streamlog *log, const char *what, const char
 	return STATUS_IO;
 }
 
+static enum status nothing_kept(const char *what, const char *file, int64_t err)
+{
+	bool full = streamlog_full(err);
+	slog(SLOG_WARN, full ? "disk_full" : "no_files", "file=%s call=%s why=\"%s\"", file, what, strerror((int)-err));
+	return full ? STATUS_DISK_FULL : STATUS_NO_FILES;
+}
+
 enum status streamlog_refused(struct streamlog *log, const char *what, const char *file, int64_t err)
 {
-	if (!streamlog_full(err))
+	if (!streamlog_full(err) && !io_is_shortage(err))
 		return streamlog_poison(log, what, file, err);
-	slog(SLOG_WARN, "disk_full", "file=%s call=%s why=\"%s\"", file, what, strerror((int)-err));
-	return STATUS_DISK_FULL;
+	return nothing_kept(what, file, err);
+}
+
+enum status streamlog_failure(const char *what, const char *file, int64_t err)
+{
+	if (streamlog_full(err) || io_is_shortage(err))
+		return nothing_kept(what, file, err);
+	slog(SLOG_ERROR, "log_failed", "file=%s call=%s why=\"%s\"", file, what, strerror((int)-err));
+	return STATUS_IO;
 }
 
 /* ---- Create ---- */
@@ -155,8 +170,6 @@ static enum status adopt(const struct streamlog_config *config, struct streamlog
 	enum status status = streamlog_open(config, &recovery, out);
 	if (!status && used)
 		status = STATUS_IN_USE;
-	if (!status && (*out)->n_segments == 0)
-		status = streamlog_birth(*out);
 	if (status) {
 		streamlog_close(*out, false);
 		*out = NULL;
@@ -172,20 +185,15 @@ enum status streamlog_create(const struct streamlog_config *config, struct strea
 	enum status status = make_directory(log);
 	if (!status) {
 		int err = log->io->list(log->io, log->path, on_name, &segments);
-		status = err ? STATUS_IO : STATUS_OK;
+		status = err ? streamlog_failure("list", log->path, err) : STATUS_OK;
 	}
 	if (status || segments) {
 		streamlog_free(log);
 		return status ? status : adopt(config, out);
 	}
-	if (getrandom(log->log_id, sizeof(log->log_id), 0) != (ssize_t)sizeof(log->log_id))
-		status = STATUS_IO;
-	else
-		status = streamlog_birth(log);
-	if (status) {
-		/* A file without a whole header does no harm: the next create or open removes it. */
+	if (getrandom(log->log_id, sizeof(log->log_id), 0) != (ssize_t)sizeof(log->log_id)) {
 		streamlog_free(log);
-		return status;
+		return STATUS_IO;
 	}
 	*out = log;
 	return STATUS_OK;
@@ -253,11 +261,20 @@ static enum status unlink_durably(struct streamlog *log, const char *path)
 	return err ? streamlog_refused(log, "sync_dir", log->path, err) : STATUS_OK;
 }
 
+bool streamlog_wants_sweep(const struct streamlog *log)
+{
+	pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&log->lock;
+	pthread_mutex_lock(lock);
+	bool wants = log->n_doomed > 0;
+	pthread_mutex_unlock(lock);
+	return wants && !log->readonly && !atomic_load(&log->poisoned);
+}
+
 enum status streamlog_sweep(struct streamlog *log)
 {
 	struct segment *segment;
-	/* Each name durably gone before the next goes: or a crash could keep an older file and lose a newer. One that a full disk refuses
-	 * waits at the head of the line. */
+	/* Each name durably gone before the next goes: or a crash could keep an older file and lose a newer. One that a full disk or a
+	 * lack of descriptors refuses waits at the head of the line. */
 	while (!atomic_load(&log->poisoned) && (segment = first_doomed(log))) {
 		enum status status = unlink_durably(log, segment->path);
 		if (status)
@@ -307,32 +324,45 @@ static void on_file(void *arg, const char *name)
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 /* Oldest first, as a trim would, so that what a crash leaves is still a log. */
-static int unlink_all(struct streamlog *log)
+static int unlink_all(struct io *io, const char *path)
 {
-	struct names names = {.io = log->io, .path = log->path};
-	int err = log->io->list(log->io, log->path, on_file, &names);
+	struct names names = {.io = io, .path = path};
+	int err = io->list(io, path, on_file, &names);
 	if (names.n)
 		qsort(names.name, names.n, sizeof(names.name[0]), by_name);
 	for (size_t i = 0; i < names.n; i++) {
-		int gone = log->io->unlink(log->io, names.name[i]);
+		int gone = io->unlink(io, names.name[i]);
 		if (gone && gone != -ENOENT && !err)
 			err = gone;
 		free(names.name[i]);
 	}
 	free(names.name);
-	return err == -ENOENT ? 0 : err;
+	return err;
+}
+
+enum status streamlog_remove(struct io *io, const char *path)
+{
+	char *parent = parent_of(path);
+	int err = unlink_all(io, path);
+	bool gone = err == -ENOENT;
+	if (!err)
+		err = io->rmdir(io, path);
+	/* Also when it is gone: an earlier call may have failed to sync. */
+	if (!err || err == -ENOENT)
+		err = io->sync_dir(io, parent);
+	free(parent);
+	if (err)
+		return streamlog_failure("delete", path, err);
+	return gone ? STATUS_NOT_FOUND : STATUS_OK;
 }
 
 enum status streamlog_destroy(struct streamlog *log)
 {
 	struct io *io = log->io;
-	int err = unlink_all(log);
-	if (!err)
-		err = io->rmdir(io, log->path);
-	if (!err || err == -ENOENT)
-		err = io->sync_dir(io, log->parent);
-	if (err)
-		slog(SLOG_ERROR, "log_not_deleted", "path=%s why=\"%s\"", log->path, strerror(-err));
+	char *path = xstrdup(log->path);
+	/* First the log's own handles: a file whose name goes is kept open as long as it has one. */
 	streamlog_free(log);
-	return err ? STATUS_IO : STATUS_OK;
+	enum status status = streamlog_remove(io, path);
+	free(path);
+	return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }

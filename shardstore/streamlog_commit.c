@@ -8,9 +8,9 @@
  * - encode head and extent headers, checksum the frames where they lie, one pwritev, one fdatasync.
  * - tell the lane where each extent lies; pack it for the footer.
  *
- * Failure modes: a full disk in any call -> what was written of the group is cut, durably, before anything else is written, and the log
- * goes on (also when fdatasync said it: the bytes it may have lost are those that are cut). Any other failed call -> poisoned: nothing is
- * retried, since the kernel marks pages clean that never reached the disk. */
+ * Failure modes: a full disk in any call, or a lack of descriptors -> what was written of the group is cut, durably, before anything else
+ * is written, and the log goes on (also when fdatasync said it: the bytes it may have lost are those that are cut). Any other failed call
+ * -> poisoned: nothing is retried, since the kernel marks pages clean that never reached the disk. */
 #include "penstock/slog.h"
 #include "shardstore/streamlog_internal.h"
 
@@ -54,12 +54,12 @@ static enum status undo(struct streamlog *log)
 	return STATUS_OK;
 }
 
-/* A call on the open segment failed: DISK_FULL with the partial bytes gone (or due to go), or IO. Prepare is held off. */
+/* A call on the open segment failed: DISK_FULL or NO_FILES with the partial bytes gone (or due to go), or IO. Prepare is held off. */
 static enum status failed(struct streamlog *log, const char *what, int64_t err)
 {
 	enum status status = streamlog_refused(log, what, log->open->path, err);
-	if (status == STATUS_DISK_FULL)
-		return undo(log) == STATUS_IO ? STATUS_IO : STATUS_DISK_FULL;
+	if (streamlog_kept_nothing(status) && undo(log) == STATUS_IO)
+		return STATUS_IO;
 	return status;
 }
 
@@ -184,14 +184,6 @@ static enum status birth(struct streamlog *log, const struct shard_mark *marks, 
 	}
 	open_spare(log);
 	return STATUS_OK;
-}
-
-enum status streamlog_birth(struct streamlog *log)
-{
-	streamlog_hold_prepare(log);
-	enum status status = birth(log, NULL, 0, 0);
-	streamlog_release_prepare(log);
-	return status;
 }
 
 /* ---- Roll ---- */
@@ -324,6 +316,14 @@ static void claim(struct streamlog *log, uint64_t end)
 		pthread_cond_wait(&log->prepared, &log->lock);
 	if (end > log->zeroed)
 		log->zeroed = end;
+	log->committing = true;
+	pthread_mutex_unlock(&log->lock);
+}
+
+static void unclaim(struct streamlog *log)
+{
+	pthread_mutex_lock(&log->lock);
+	log->committing = false;
 	pthread_mutex_unlock(&log->lock);
 }
 
@@ -340,11 +340,12 @@ static enum status group_failed(struct streamlog *log, const char *what, int64_t
 {
 	streamlog_hold_prepare(log);
 	enum status status = failed(log, what, err);
+	unclaim(log);
 	streamlog_release_prepare(log);
 	return status;
 }
 
-static enum status write_group(struct streamlog *log, struct group *group, uint64_t length)
+static enum status write_group(struct streamlog *log, struct group *group, uint64_t length, uint64_t *synced_ns)
 {
 	struct io *io = log->io;
 	int count = gather(log, group, length);
@@ -354,12 +355,22 @@ static enum status write_group(struct streamlog *log, struct group *group, uint6
 		return group_failed(log, "write", put);
 	uint64_t start_ns = io_mono_ns(io);
 	int err = io->fdatasync(io, log->open->file);
-	group->sync_ns = io_mono_ns(io) - start_ns;
+	*synced_ns = io_mono_ns(io);
+	group->sync_ns = *synced_ns - start_ns;
 	group->bytes = length;
 	return err ? group_failed(log, "fdatasync", err) : STATUS_OK;
 }
 
-static void remember(struct streamlog *log, const struct group *group, uint64_t length)
+/* Zeros ahead serve a stream that is written to again and again. */
+static void note_commit(struct streamlog *log, uint64_t now_ns)
+{
+	if (log->committed_ns && now_ns - log->committed_ns < STREAMLOG_REST_NS)
+		log->resting = false;
+	log->committed_ns = now_ns;
+	log->committing = false;
+}
+
+static void remember(struct streamlog *log, const struct group *group, uint64_t length, uint64_t now_ns)
 {
 	for (uint32_t i = 0; i < group->n_extents; i++)
 		extent_runs_append(&log->runs, &group->extents[i]);
@@ -371,6 +382,7 @@ static void remember(struct streamlog *log, const struct group *group, uint64_t 
 	if (arrival_ms > log->open->last_arrival_ms)
 		log->open->last_arrival_ms = arrival_ms;
 	log->refused = false;
+	note_commit(log, now_ns);
 	streamlog_plan_prepare(log);
 	pthread_mutex_unlock(&log->lock);
 }
@@ -388,12 +400,13 @@ enum status streamlog_commit(struct streamlog *log, struct group *group, const s
 		status = roll(log, group, length, marks, n_marks);
 	if (status)
 		return status;
+	uint64_t synced_ns = 0;
 	encode(log, group, length);
-	status = write_group(log, group, length);
+	status = write_group(log, group, length, &synced_ns);
 	/* A prepare beside it may have met the error of a disk that is going. */
 	if (!status && atomic_load(&log->poisoned))
 		status = STATUS_IO;
 	if (!status)
-		remember(log, group, length);
+		remember(log, group, length, synced_ns);
 	return status;
 }

@@ -46,6 +46,9 @@ struct streamlog {
 	bool preparing;             /* a prepare is in flight, or held off; who set it may touch spare and zeroed */
 	bool zeroing;               /* the prepare in flight writes to the open segment */
 	bool refused;               /* prepare met a full disk: not again before a commit went well */
+	bool resting;               /* no zeros ahead: commits are rarer than REST_NS, or none came yet */
+	bool committing;            /* a group is being written: its bytes may lie behind `offset` */
+	uint64_t committed_ns;      /* when the last group was synced, monotonic; 0: none yet */
 	bool buffered;              /* zeros go through the page cache: the file system takes no direct writes; with `preparing` */
 
 	/* --- any thread --- */
@@ -60,16 +63,17 @@ void streamlog_free(struct streamlog *log); /* drops the references; touches no 
 void streamlog_add_segment(struct streamlog *log, struct segment *segment); /* takes; under lock, or before the log is shared */
 /* Says why, once, and lets no later call through. Returns STATUS_IO. */
 enum status streamlog_poison(struct streamlog *log, const char *what, const char *file, int64_t err);
-/* A full disk is no broken one: DISK_FULL or STATUS_IO (poisoned). */
+/* A full disk is no broken one, nor is a lack of descriptors: DISK_FULL, NO_FILES or STATUS_IO (poisoned). */
 enum status streamlog_refused(struct streamlog *log, const char *what, const char *file, int64_t err);
 bool streamlog_full(int64_t err); /* -ENOSPC and its like */
+/* Reports a failed call on a log that is not in use yet, or not any more: like streamlog_refused, but nothing is poisoned. */
+enum status streamlog_failure(const char *what, const char *file, int64_t err);
 
 /* The end of the last page that n bytes touch. */
 static inline uint64_t page_end(uint64_t n) { return (n + IO_DIRECT_ALIGN - 1) / IO_DIRECT_ALIGN * IO_DIRECT_ALIGN; }
 
 /* streamlog_commit.c */
 enum status streamlog_seal(struct streamlog *log);  /* footer behind the open segment; then there is none open */
-enum status streamlog_birth(struct streamlog *log); /* the first segment of a new log */
 uint64_t streamlog_capacity_after(const struct streamlog *log); /* of the segment behind the open one, were that sealed now; under lock */
 /* Writes a footer at `offset` and ends the file there. 0 or -errno. */
 int64_t streamlog_write_footer(struct io *io, int file, uint64_t offset, struct segment_footer *footer, const struct extent_runs *runs);

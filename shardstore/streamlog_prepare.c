@@ -12,7 +12,9 @@
  * - write, fdatasync, for a spare also the directory; then `zeroed` moves.
  * - a commit that rolls or cuts holds prepare off meanwhile, by the same flag.
  *
- * Failure modes: a full disk ends it until a commit has gone well; any other error poisons. A crash leaves zeros behind the last group, or
+ * - rest: of a stream that has not been written to for a minute, zeros and spare are cut; a group that comes meanwhile waits for that.
+ *
+ * Failure modes: a full disk, or a lack of descriptors, ends it until a commit has gone well; any other error poisons. A crash leaves zeros behind the last group, or
  * a headerless file: recovery cuts the one and removes the other. */
 #include "shardstore/streamlog_internal.h"
 
@@ -64,7 +66,7 @@ static uint64_t spare_due(const struct streamlog *log, uint64_t capacity)
 static bool choose(const struct streamlog *log, struct plan *plan)
 {
 	*plan = (struct plan){0};
-	if (log->readonly || log->refused || log->preparing || atomic_load(&log->poisoned))
+	if (log->readonly || log->refused || log->resting || log->preparing || atomic_load(&log->poisoned))
 		return false;
 	if (log->open && log->zeroed < min64(log->header.capacity, log->offset + PREPARE_LOW)) {
 		plan->path = log->open->path;
@@ -197,17 +199,74 @@ enum status streamlog_prepare(struct streamlog *log)
 	if (!begin(log, &plan))
 		return atomic_load(&log->poisoned) ? STATUS_IO : STATUS_OK;
 	enum status status = plan.number ? make_spare(log, &plan, &spare, &named) : zero_ahead(log, plan.path, plan.from, plan.to);
-	if (status == STATUS_DISK_FULL && plan.spare && (spare || log->spare))
+	if (streamlog_kept_nothing(status) && plan.spare && (spare || log->spare))
 		give_back(log, spare ? spare : log->spare);
 
 	pthread_mutex_lock(&log->lock);
 	log->preparing = log->zeroing = false;
-	log->refused = status == STATUS_DISK_FULL;
+	log->refused = streamlog_kept_nothing(status);
 	if (plan.number) {
 		log->spare = spare;
 		log->spare_named = named;
 	}
 	settle(log, &plan, status);
+	streamlog_plan_prepare(log);
+	pthread_cond_broadcast(&log->prepared);
+	pthread_mutex_unlock(&log->lock);
+	return status;
+}
+
+/* ---- Rest ---- */
+
+static bool has_ahead(const struct streamlog *log)
+{
+	return (log->open && log->zeroed > page_end(log->offset)) || (log->spare && log->spare_zeroed);
+}
+
+bool streamlog_wants_rest(const struct streamlog *log)
+{
+	pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&log->lock;
+	pthread_mutex_lock(lock);
+	bool wants = !log->resting && !log->readonly && !log->preparing && !atomic_load(&log->poisoned) &&
+		     io_mono_ns(log->io) - log->committed_ns >= STREAMLOG_REST_NS && has_ahead(log);
+	pthread_mutex_unlock(lock);
+	return wants;
+}
+
+/* Takes the place of a prepare, so that a roll waits; and of one that writes to the open segment, so that a group does. False: a group
+ * came first. */
+static bool begin_rest(struct streamlog *log)
+{
+	pthread_mutex_lock(&log->lock);
+	bool go = !log->preparing && !log->committing && !atomic_load(&log->poisoned);
+	if (go) {
+		log->resting = log->preparing = log->zeroing = true;
+		log->zeroed = log->offset;
+		streamlog_plan_prepare(log);
+	}
+	pthread_mutex_unlock(&log->lock);
+	return go;
+}
+
+/* Needs no sync: after a crash the zeros are there again, or not. */
+static enum status cut_ahead(struct streamlog *log)
+{
+	int64_t err = log->open ? log->io->truncate(log->io, log->open->file, log->offset) : 0;
+	if (err)
+		return streamlog_refused(log, "rest", log->open->path, err);
+	if (log->spare && log->spare_zeroed)
+		give_back(log, log->spare);
+	return STATUS_OK;
+}
+
+enum status streamlog_rest(struct streamlog *log)
+{
+	if (!begin_rest(log))
+		return STATUS_OK;
+	enum status status = cut_ahead(log);
+	pthread_mutex_lock(&log->lock);
+	log->preparing = log->zeroing = false;
+	log->spare_zeroed = 0;
 	streamlog_plan_prepare(log);
 	pthread_cond_broadcast(&log->prepared);
 	pthread_mutex_unlock(&log->lock);

@@ -30,6 +30,7 @@ struct recover {
 	uint32_t n, cap;
 	bool has_id;
 	bool damaged;      /* anywhere */
+	bool parent_synced; /* the caller's word */
 	uint64_t expected; /* position where the next segment must begin, or POSITION_UNKNOWN */
 };
 
@@ -57,7 +58,7 @@ static int by_number(const void *a, const void *b)
 static enum status read_failed(const char *path, int64_t err)
 {
 	slog(SLOG_ERROR, "segment_unreadable", "file=%s why=\"%s\"", path, strerror((int)-err));
-	return STATUS_IO;
+	return io_is_shortage(err) ? STATUS_NO_FILES : STATUS_IO;
 }
 
 static enum status list_segments(struct recover *recover)
@@ -295,6 +296,8 @@ static enum status settle_names(struct recover *recover)
 {
 	struct streamlog *log = recover->log;
 	const char *directory = recover->n ? log->path : log->parent;
+	if (!recover->n && recover->parent_synced)
+		return STATUS_OK;
 	int err = log->io->sync_dir(log->io, directory);
 	return err ? streamlog_refused(log, "sync_dir", directory, err) : STATUS_OK;
 }
@@ -342,7 +345,7 @@ static enum status recover_all(struct recover *recover)
 
 enum status streamlog_open(const struct streamlog_config *config, const struct streamlog_recovery *recovery, struct streamlog **out)
 {
-	struct recover recover = {.log = streamlog_alloc(config), .tell = recovery, .expected = POSITION_UNKNOWN};
+	struct recover recover = {.log = streamlog_alloc(config), .tell = recovery, .expected = POSITION_UNKNOWN, .parent_synced = config->parent_synced};
 	enum status status = recover_all(&recover);
 	for (uint32_t i = 0; i < recover.n; i++) {
 		if (recover.scans)
@@ -359,4 +362,11 @@ enum status streamlog_open(const struct streamlog_config *config, const struct s
 	streamlog_plan_prepare(recover.log);
 	*out = recover.log;
 	return STATUS_OK;
+}
+
+struct streamlog *streamlog_unreadable(const struct streamlog_config *config)
+{
+	struct streamlog *log = streamlog_alloc(config);
+	log->readonly = true;
+	return log;
 }

@@ -34,7 +34,8 @@
 	X(IO,                    -18, 500, "InternalFailure")                   \
 	X(CORRUPT,               -19, 500, "InternalFailure")                   \
 	X(NO_MEMORY,             -20, 500, "InternalFailure")                   \
-	X(CLOSING,               -21, 503, "ServiceUnavailable")
+	X(CLOSING,               -21, 503, "ServiceUnavailable")                \
+	X(NO_FILES,              -23, 500, "InternalFailure") /* no descriptor was to be had, nothing was done */
 
 enum status {
 #define X(name, value, http, type) STATUS_##name = (value),

@@ -43,14 +43,16 @@ struct store_config {
 
 enum status store_open(const struct store_config *config, struct store **out, char **why); /* no stream is open yet */
 /* At start, before any other call, on the caller's thread: recovers the stream's log and gives it to its lane. A stream that has no
- * directory yet is made. `why` names file, offset and length of damage. STATUS_CORRUPT: the stream is served read-only as far as it is whole. */
+ * directory yet is made. `why` names file, offset and length of damage. STATUS_CORRUPT: the stream is served read-only as far as it is whole;
+ * one whose log cannot be opened is served, too, and answers IO to all but its deletion. */
 enum status store_recover(struct store *store, const struct stream_info *stream, char **why);
 /* The same for n streams at once, with threads of its own if the store has threads. Log lines and on_damaged (STATUS_CORRUPT's *why, lent) come
- * in the order of the streams, on the caller's thread. The first stream that cannot be opened ends it: its status, its *why; those before
- * it, and what was recovered beside it, are the store's all the same. */
-enum status store_recover_all(struct store *store, const struct stream_info *const *streams, uint32_t n,
-			      void (*on_damaged)(void *arg, const struct stream_info *stream, const char *why), void *arg, char **why);
+ * in the order of the streams, on the caller's thread. */
+void store_recover_all(struct store *store, const struct stream_info *const *streams, uint32_t n,
+		       void (*on_damaged)(void *arg, const struct stream_info *stream, const char *why), void *arg);
 enum status store_start(struct store *store);
+/* [control thread] Is there more free on the disk than the floor? At most 100 ms old. */
+bool store_has_room(struct store *store);
 void store_stop(struct store *store); /* lanes drain, acknowledgements leave; then readers, syncers join */
 void store_free(struct store *store);
 
@@ -61,7 +63,7 @@ struct put_record {
 	uint128 hash;
 	struct str key, data;
 	/* out */
-	enum status status;      /* OK, or THROTTLED, DISK_FULL, IO, CLOSING, NOT_FOUND: this record is not stored */
+	enum status status;      /* OK, or THROTTLED, DISK_FULL, NO_FILES, IO, CLOSING, NOT_FOUND: this record is not stored */
 	struct shard_key shard;  /* also when throttled */
 	uint64_t index;
 	int64_t arrival_ms;
@@ -102,7 +104,7 @@ struct store_locate {
 	uint32_t shard;
 	struct position position;
 	bool limited;            /* GetShardIterator: counts against 5 calls/s of the shard */
-	enum status status;      /* OK, NOT_FOUND, THROTTLED */
+	enum status status;      /* OK, NOT_FOUND, THROTTLED, IO (the stream is unreadable) */
 	uint64_t next;
 };
 
@@ -131,7 +133,7 @@ struct store_read {
 	void (*on_read)(struct store_read *read);
 
 	/* out */
-	enum status status;      /* OK, NOT_FOUND, THROTTLED, CORRUPT (damage: named in the log), IO, NO_MEMORY */
+	enum status status;      /* OK, NOT_FOUND, THROTTLED, CORRUPT (damage: named in the log), IO, NO_FILES, NO_MEMORY */
 	struct batch **batches;  /* in order, dense; each a reference that the caller drops. The first may begin before `next` (its records
 	                            below `from` are to be skipped), the last may reach past the limits. NULL when n_batches is 0 */
 	uint32_t n_batches;
@@ -196,7 +198,8 @@ struct store_join {
 	uint64_t subscription;       /* the holder's name for it; unique in the process */
 	/* out */
 	enum status status;          /* OK; IN_USE: another began < 5 s ago; NOT_FOUND: no stream or shard; LIMIT_EXCEEDED: more than
-	                                1 call/s of this consumer and shard; the lease that there may be was not looked at */
+	                                1 call/s of this consumer and shard; the lease that there may be was not looked at;
+	                                IO: the stream is unreadable */
 	struct shard_key key;
 	uint64_t next;               /* start cursor */
 	int64_t before_s;            /* second of the record before `next` (or the shard's creation): for ContinuationSequenceNumber */

@@ -18,9 +18,12 @@ static struct sim_disk *disk_of(struct io *io) { return container_of(io, struct 
 
 /* ---- Each call begins here ---- */
 
-static int fault_due(struct fault *fault)
+/* A shortage is met by calls that open something. */
+static bool opens(enum sim_call kind) { return kind == SIM_OPEN || kind == SIM_SYNC_DIR || kind == SIM_LIST; }
+
+static int fault_due(struct fault *fault, enum sim_call kind)
 {
-	if (fault->times == 0)
+	if (fault->times == 0 || (io_is_shortage(-fault->err) && !opens(kind)))
 		return 0;
 	if (fault->at > 1) {
 		fault->at--;
@@ -48,9 +51,9 @@ static struct verdict begin(struct sim_disk *disk, enum sim_call kind)
 		disk->dead = true;
 		return (struct verdict){.error = -EIO, .effect = rng_chance(&disk->rng, 50)};
 	}
-	int error = fault_due(&disk->faults[kind]);
+	int error = fault_due(&disk->faults[kind], kind);
 	if (!error)
-		error = fault_due(&disk->faults[SIM_ANY]);
+		error = fault_due(&disk->faults[SIM_ANY], kind);
 	return (struct verdict){.error = error, .effect = error == 0, .fault = error != 0};
 }
 

@@ -76,7 +76,7 @@ void sim_disk_set_direct(struct sim_disk *disk, enum sim_direct direct);
 
 /* The nth call of that kind from now on fails with -err, and the `times` - 1 after it. pwritev: a prefix, by seed, is written all the same.
  * fdatasync: dirty pages are marked clean as Linux does: the data stays visible, never becomes durable unless written again, and the next
- * fdatasync says 0. Other calls: no effect. One fault per kind; a new one replaces it; times 0 removes it. */
+ * fdatasync says 0. Other calls: no effect. EMFILE and ENFILE: calls that open a file or a directory are counted and fail, no others. One fault per kind; a new one replaces it; times 0 removes it. */
 void sim_disk_fail(struct sim_disk *disk, enum sim_call kind, uint64_t nth, uint64_t times, int err);
 /* Bytes of all files together, 0: no limit. A write beyond it writes what fits and returns -ENOSPC. free_bytes without a limit: 2^40. */
 void sim_disk_set_capacity(struct sim_disk *disk, uint64_t bytes);

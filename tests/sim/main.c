@@ -5,7 +5,7 @@
  * run, not all.
  *
  * A sweep runs a short life of a seed once to count its calls to the disk, then once per call (or for so many of them) with a blow at that
- * call: a crash, EIO or ENOSPC. After a crash the recovery is cut too, at a call by dice; and for one call per seed, at each of its own. */
+ * call: a crash, EIO, ENOSPC or EMFILE. After a crash the recovery is cut too, at a call by dice; and for one call per seed, at each of its own. */
 #include <errno.h>
 #include <inttypes.h>
 #include <malloc.h>
@@ -30,9 +30,10 @@ static const char help[] =
 	"  --jobs J           so many processes at once (1)\n"
 	"  --seed S           run this one seed; with -v its trace: crashes, changes, faults, each with the count of disk calls so far\n"
 	"  -v, --verbose      print traces, the server's own log, and what each seed covered\n"
-	"  --sweep            a short life of each seed once per disk call, with a crash, EIO or ENOSPC at that call\n"
+	"  --sweep            a short life of each seed once per disk call, with a crash, EIO, ENOSPC\n"
+	"                     or EMFILE at that call\n"
 	"  --points P         of --sweep: so many calls per seed and kind of blow instead of all of them\n"
-	"  --strike KIND      one run of --seed with one blow: crash, eio or enospc\n"
+	"  --strike KIND      one run of --seed with one blow: crash, eio, enospc or emfile\n"
 	"  --at K             of --strike: at the K-th call\n"
 	"  --again J          of --strike: the recovery after it is cut at its J-th call\n"
 	"  --help             this text\n"
@@ -45,7 +46,7 @@ struct arguments {
 };
 
 static const char *const blows[] = {
-	[SIM_NO_BLOW] = "none", [SIM_BLOW_CRASH] = "crash", [SIM_BLOW_EIO] = "eio", [SIM_BLOW_ENOSPC] = "enospc"};
+	[SIM_NO_BLOW] = "none", [SIM_BLOW_CRASH] = "crash", [SIM_BLOW_EIO] = "eio", [SIM_BLOW_ENOSPC] = "enospc", [SIM_BLOW_EMFILE] = "emfile"};
 
 /* ---- Arguments ---- */
 
@@ -59,7 +60,7 @@ static bool number(const char *text, uint64_t *out)
 
 static bool blow(const char *text, struct arguments *arguments)
 {
-	for (unsigned kind = SIM_BLOW_CRASH; text && kind <= SIM_BLOW_ENOSPC; kind++) {
+	for (unsigned kind = SIM_BLOW_CRASH; text && kind <= SIM_BLOW_EMFILE; kind++) {
 		if (strcmp(text, blows[kind]) != 0)
 			continue;
 		arguments->plan.blow = kind;
@@ -278,7 +279,7 @@ static void sweep(struct fleet *fleet, uint64_t seed)
 	rng_init(&rng, seed);
 	if (!measure(fleet, seed, &plan))
 		return;
-	for (unsigned kind = SIM_BLOW_CRASH; kind <= SIM_BLOW_ENOSPC; kind++)
+	for (unsigned kind = SIM_BLOW_CRASH; kind <= SIM_BLOW_EMFILE; kind++)
 		sweep_kind(fleet, seed, kind, plan.calls, plan.recovery_calls, &rng);
 	sweep_recovery(fleet, seed, rng_range(&rng, plan.calls / 4, plan.calls), &rng);
 }

@@ -318,6 +318,14 @@ static void limit_disk(struct sim *sim)
 	sim_say(sim, sim->full ? "the disk has little room" : "the disk has room");
 }
 
+/* For longer than idle files can be closed for it. */
+static void lack_files(struct sim *sim)
+{
+	uint64_t times = rng_range(&sim->rng, 1, 60);
+	sim_say(sim, "the next %llu openings find no descriptor", (unsigned long long)times);
+	sim_disk_fail(sim->disk, SIM_ANY, rng_range(&sim->rng, 1, 10), times, EMFILE);
+}
+
 static void fail_call(struct sim *sim)
 {
 	static const enum sim_call kinds[] = {SIM_FDATASYNC, SIM_FDATASYNC, SIM_PWRITEV, SIM_PWRITEV, SIM_SYNC_DIR, SIM_TRUNCATE, SIM_ANY};
@@ -336,6 +344,8 @@ static void disturb(struct sim *sim)
 		sim_advance(sim, rng_range(&sim->rng, 6, 26) * 3600 * 1000 * MS); /* a day passes */
 	else if (sim->clock_steps && dice < 45)
 		step_clock(sim);
+	else if (sim->faults && dice < 55 && sim->shortages)
+		lack_files(sim);
 	else if (sim->faults && dice < 55)
 		fail_call(sim);
 	else if (sim->fills && dice < 80)

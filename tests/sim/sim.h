@@ -130,7 +130,7 @@ struct sim_worker {
 
 /* A run with one blow, at a call that is known beforehand. */
 struct sim_plan {
-	enum { SIM_NO_BLOW, SIM_BLOW_CRASH, SIM_BLOW_EIO, SIM_BLOW_ENOSPC } blow;
+	enum { SIM_NO_BLOW, SIM_BLOW_CRASH, SIM_BLOW_EIO, SIM_BLOW_ENOSPC, SIM_BLOW_EMFILE } blow;
 	uint64_t at;      /* the disk's at-th call; 0: none, to count them */
 	uint64_t again;   /* the recovery after it is cut at its so-manieth call; 0: not */
 	uint64_t calls;   /* out: calls before the recovery, and of it */
@@ -149,6 +149,7 @@ struct sim {
 
 	struct sim_disk *disk;
 	struct io *io;
+	struct io *log_io; /* the store's: few files of `io` open at a time; NULL: no store */
 	struct sim_plan *plan;      /* NULL: blows fall by dice */
 
 	/* by seed */
@@ -156,6 +157,7 @@ struct sim {
 	uint64_t life_ns, transition_ms;
 	unsigned n_workers, n_lanes;
 	bool retains, faults, fills, clock_steps, reshards, skewed;
+	bool shortages; /* the faults are lacks of descriptors, which break nothing */
 
 	/* truth */
 	struct sim_stream streams[SIM_STREAMS]; /* ids rise */

@@ -11,6 +11,7 @@
 #include "tests/sim/sim.h"
 
 #define PLAN_STEPS 220 /* before the blow: a split or two, some segments, all kinds of calls */
+#define SHORTAGE_CALLS 12 /* a shortage of one call would be mended by closing an idle file */
 #define PLAN_AFTER 60  /* in the life after it */
 
 static bool chance(struct sim *sim, unsigned percent) { return rng_chance(&sim->rng, percent); }
@@ -209,7 +210,10 @@ static void strike(struct sim *sim)
 	if (plan->at && plan->blow == SIM_BLOW_CRASH)
 		sim_disk_arm(sim->disk, plan->at);
 	else if (plan->at)
-		sim_disk_fail(sim->disk, SIM_ANY, plan->at, 1, plan->blow == SIM_BLOW_EIO ? EIO : ENOSPC);
+		sim_disk_fail(sim->disk, SIM_ANY, plan->at, plan->blow == SIM_BLOW_EMFILE ? SHORTAGE_CALLS : 1,
+			      plan->blow == SIM_BLOW_EIO      ? EIO
+			      : plan->blow == SIM_BLOW_EMFILE ? EMFILE
+							      : ENOSPC);
 }
 
 /* One try to start, and the work, in which the blow falls. */

@@ -68,6 +68,8 @@ static bool may_fail(const struct put *put, enum status status)
 		return sim_stream_ends(put->stream);
 	case STATUS_DISK_FULL:
 		return sim_broken(sim) || (sim->fills && !put->probe);
+	case STATUS_NO_FILES:
+		return sim->shortages;
 	case STATUS_IO:
 		/* The process has been told, and is about to end. Or a shard is being closed, and the catalogue cannot be written. */
 		return sim->poisoned || sim_disk_dead(sim->disk) ||
@@ -186,6 +188,8 @@ static bool may_refuse(const struct poll *poll, enum status status)
 		return sim->stopping;
 	case STATUS_IO:
 		return sim_broken(sim);
+	case STATUS_NO_FILES:
+		return sim->shortages;
 	case STATUS_NOT_FOUND:
 		return sim_shard_may_be_gone(sim, poll->shard);
 	case STATUS_THROTTLED:
