@@ -73,7 +73,7 @@ Test(streamlog, a_group_larger_than_a_segment_gets_its_own)
 	struct shard_mark mark = {0, 401, 5};
 	cr_assert(batch->frames_len > LOG_MAX);
 	cr_assert(streamlog_commit(writer.log, &group, &mark, 1) == STATUS_OK);
-	cr_assert(group.bytes >= batch->frames_len && newest() == 2);
+	cr_assert(group.bytes >= batch->frames_len && newest() == 1);
 	batch_unref(batch);
 	struct batch *back = NULL;
 	cr_assert(read_extent(&extent, &back) == STATUS_OK);
@@ -212,7 +212,7 @@ Test(streamlog, the_next_segment_is_zeros_before_it_opens)
 	for (int i = 0; i < 200; i++) {
 		struct segment *open = writer.log->open;
 		commit(1);
-		if (writer.log->open != open && rolls++) {
+		if (writer.log->open != open && rolls++ > 1) {
 			cr_assert(writer.log->zeroed >= writer.log->header.capacity, "segment %d", rolls);
 			cr_assert(!streamlog_wants_prepare(writer.log) || writer.log->offset > writer.log->header.capacity / 4);
 		}
@@ -237,7 +237,7 @@ Test(streamlog, a_group_is_written_up_to_the_end_of_its_page)
 
 Test(streamlog, prepare_stops_on_a_full_disk_until_a_commit_went_well)
 {
-	commit(1);
+	commit(2);
 	cr_assert(streamlog_wants_prepare(writer.log));
 	sim_disk_set_capacity(disk, sim_disk_used(disk) + 2048);
 	cr_assert(streamlog_prepare(writer.log) == STATUS_DISK_FULL);
@@ -265,6 +265,74 @@ Test(streamlog, a_full_disk_gets_the_spares_zeros_back)
 	sim_disk_set_capacity(disk, 0);
 	for (int i = 0; i < 40; i++)
 		commit(1);
+}
+
+Test(streamlog, an_empty_log_takes_no_room)
+{
+	cr_assert(sim_disk_used(disk) == 0 && !streamlog_wants_prepare(writer.log));
+	struct told told;
+	reopen(&told, true);
+	cr_assert(told.damages == 0 && sim_disk_used(disk) == 0);
+	cr_assert(!streamlog_wants_prepare(writer.log) && !streamlog_wants_rest(writer.log));
+	told_fini(&told);
+}
+
+static void pass_time(uint64_t ns) { sim_disk_advance(disk, ns); }
+
+static void prepare_all(void)
+{
+	while (streamlog_wants_prepare(writer.log))
+		cr_assert(streamlog_prepare(writer.log) == STATUS_OK);
+}
+
+Test(streamlog, a_log_at_rest_gives_its_zeros_back)
+{
+	commit(2);
+	prepare_all();
+	while (!writer.log->spare) {
+		commit(1);
+		prepare_all();
+	}
+	cr_assert(!streamlog_wants_rest(writer.log), "it is in use");
+	pass_time(STREAMLOG_REST_NS);
+	cr_assert(streamlog_wants_rest(writer.log));
+	uint64_t data = 0;
+	for (uint32_t i = 0; i + 1 < writer.log->n_segments; i++)
+		data += (uint64_t)sim_disk_file_size(disk, writer.log->segments[i]->path);
+	cr_assert(streamlog_rest(writer.log) == STATUS_OK);
+	cr_assert_eq(sim_disk_used(disk), data + writer.log->offset);
+	cr_assert(!streamlog_wants_rest(writer.log) && !streamlog_wants_prepare(writer.log));
+	/* A record an hour needs none; several a minute do. */
+	commit(1);
+	cr_assert(!streamlog_wants_prepare(writer.log));
+	pass_time(STREAMLOG_REST_NS);
+	commit(1);
+	cr_assert(!streamlog_wants_prepare(writer.log));
+	commit(60);
+	prepare_all();
+	cr_assert(writer.log->zeroed >= writer.log->header.capacity);
+	struct told told;
+	uint64_t next[SHARDS];
+	reopen(&told, false);
+	check_recovered(&told, writer.acked, next);
+	check_complete(&told, writer.acked);
+	cr_assert(told.damages == 0);
+	told_fini(&told);
+}
+
+Test(streamlog, a_rest_that_fails_breaks_nothing_or_poisons)
+{
+	commit(2);
+	prepare_all();
+	pass_time(STREAMLOG_REST_NS);
+	sim_disk_fail(disk, SIM_TRUNCATE, 1, 1, ENOSPC);
+	cr_assert(streamlog_rest(writer.log) == STATUS_DISK_FULL);
+	commit(30);
+	prepare_all();
+	pass_time(STREAMLOG_REST_NS);
+	sim_disk_fail(disk, SIM_TRUNCATE, 1, 1, EIO);
+	cr_assert(streamlog_rest(writer.log) == STATUS_IO);
+	cr_assert(writer_commit(&writer, 4) == STATUS_IO);
 }
 
 /* ---- Retention ---- */
@@ -371,7 +439,7 @@ static void refuse(enum sim_call kind, int err)
 		for (int i = 0; i < 12; i++) {
 			sim_disk_fail(disk, kind, nth, 1, err);
 			enum status status = writer_commit(&writer, 8);
-			cr_assert(status == STATUS_OK || status == STATUS_DISK_FULL);
+			cr_assert(status == STATUS_OK || streamlog_kept_nothing(status));
 			sim_disk_fail(disk, kind, 1, 0, err);
 		}
 		commit(2);
@@ -392,6 +460,57 @@ Test(streamlog, refused_fdatasync) { refuse(SIM_FDATASYNC, ENOSPC); }
 Test(streamlog, refused_truncate) { refuse(SIM_TRUNCATE, ENOSPC); }
 Test(streamlog, refused_create) { refuse(SIM_OPEN, ENOSPC); }
 Test(streamlog, refused_sync_dir) { refuse(SIM_SYNC_DIR, ENOSPC); }
+Test(streamlog, refused_create_for_lack_of_descriptors) { refuse(SIM_OPEN, EMFILE); }
+Test(streamlog, refused_sync_dir_for_lack_of_descriptors) { refuse(SIM_SYNC_DIR, ENFILE); }
+
+Test(streamlog, a_file_that_cannot_be_opened_again_refuses_and_breaks_nothing)
+{
+	struct io *few = io_bounded(io, 1);
+	struct streamlog_config config = {.io = few, .path = "data/streams/7", .segment_min = LOG_MIN, .segment_max = LOG_MAX};
+	struct writer other;
+	writer_init(&other, few, 7);
+	cr_assert(streamlog_create(&config, &other.log) == STATUS_OK);
+	cr_assert(writer_commit(&other, 4) == STATUS_OK);
+	struct extent_ref extent = other.last[0];
+	segment_ref(extent.segment);
+	int file = few->open(few, "data/other", IO_CREATE); /* takes the place of the segment */
+	struct batch *batch = NULL;
+	sim_disk_fail(disk, SIM_OPEN, 1, 100, EMFILE);
+	cr_assert(writer_commit(&other, 4) == STATUS_NO_FILES);
+	cr_assert(read_extent(&extent, &batch) == STATUS_NO_FILES && !batch);
+	sim_disk_fail(disk, SIM_OPEN, 1, 0, EMFILE);
+	cr_assert(writer_commit(&other, 4) == STATUS_OK);
+	cr_assert(read_extent(&extent, &batch) == STATUS_OK);
+	check_batch(batch);
+	batch_unref(batch);
+	segment_unref(extent.segment);
+	few->close(few, file);
+	streamlog_close(other.log, false);
+	io_bounded_free(few);
+}
+
+Test(streamlog, sweep_without_descriptors_goes_on_later)
+{
+	commit(60);
+	streamlog_trim(writer.log, SIM_WALL_START_MS + 1);
+	sim_disk_fail(disk, SIM_SYNC_DIR, 2, 1, EMFILE);
+	cr_assert(streamlog_sweep(writer.log) == STATUS_NO_FILES);
+	cr_assert(streamlog_wants_sweep(writer.log));
+	cr_assert(streamlog_sweep(writer.log) == STATUS_OK && !streamlog_wants_sweep(writer.log));
+	commit(1);
+}
+
+Test(streamlog, what_a_failed_deletion_left_is_deleted_later)
+{
+	commit(30);
+	sim_disk_fail(disk, SIM_UNLINK, 2, 3, EIO);
+	cr_assert(streamlog_destroy(writer.log) == STATUS_IO);
+	writer.log = NULL;
+	sim_disk_fail(disk, SIM_SYNC_DIR, 1, 1, EMFILE);
+	cr_assert(streamlog_remove(io, "data/streams/1") == STATUS_NO_FILES);
+	cr_assert(streamlog_remove(io, "data/streams/1") == STATUS_NOT_FOUND, "gone, and the parent is synced");
+	cr_assert(sim_disk_used(disk) == 0);
+}
 
 /* Any other failure: IO for ever, also when the disk would work again; a restart finds all that was acknowledged. */
 static void poison(enum sim_call kind, uint64_t nth)
@@ -437,7 +556,7 @@ Test(streamlog, poisoned_at_each_sync)
 
 Test(streamlog, poisoned_by_prepare)
 {
-	commit(1);
+	commit(2);
 	sim_disk_fail(disk, SIM_FDATASYNC, 1, 1, EIO);
 	cr_assert(streamlog_prepare(writer.log) == STATUS_IO);
 	cr_assert(writer_commit(&writer, 4) == STATUS_IO);
@@ -448,9 +567,11 @@ Test(streamlog, create_on_a_bad_disk)
 	streamlog_close(writer.log, true);
 	writer.log = NULL;
 	struct streamlog_config config = {.io = io, .path = "data/streams/9", .segment_min = LOG_MIN, .segment_max = LOG_MAX};
-	sim_disk_fail(disk, SIM_PWRITEV, 1, 1, ENOSPC);
+	sim_disk_fail(disk, SIM_MKDIR, 1, 1, ENOSPC);
 	cr_assert(streamlog_create(&config, &writer.log) == STATUS_DISK_FULL && !writer.log);
-	sim_disk_fail(disk, SIM_FDATASYNC, 1, 1, EIO);
+	sim_disk_fail(disk, SIM_LIST, 1, 1, EMFILE);
+	cr_assert(streamlog_create(&config, &writer.log) == STATUS_NO_FILES && !writer.log);
+	sim_disk_fail(disk, SIM_SYNC_DIR, 1, 1, EIO);
 	cr_assert(streamlog_create(&config, &writer.log) == STATUS_IO && !writer.log);
 	cr_assert(streamlog_create(&config, &writer.log) == STATUS_OK);
 }
