@@ -376,6 +376,18 @@ static int bounded_truncate(struct io *io, int handle, uint64_t size)
 	return result;
 }
 
+static int bounded_allocate(struct io *io, int handle, uint64_t size)
+{
+	struct bounded *bounded = bounded_of(io);
+	struct slot *slot = slot_of(bounded, handle);
+	int result = use(bounded, slot);
+	if (result)
+		return result;
+	result = bounded->inner->allocate(bounded->inner, slot->file, size);
+	done(slot);
+	return result;
+}
+
 /* ---- The calls on names ---- */
 
 static int bounded_sync_dir(struct io *io, const char *path)
@@ -467,6 +479,7 @@ struct io *io_bounded(struct io *inner, unsigned most)
 		.pwritev = bounded_pwritev,
 		.fdatasync = bounded_fdatasync,
 		.truncate = bounded_truncate,
+		.allocate = bounded_allocate,
 		.sync_dir = bounded_sync_dir,
 		.mkdir = bounded_mkdir,
 		.rmdir = bounded_rmdir,

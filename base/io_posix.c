@@ -136,6 +136,16 @@ static int posix_truncate(struct io *io, int file, uint64_t size)
 	return posix_result(result);
 }
 
+static int posix_allocate(struct io *io, int file, uint64_t size)
+{
+	(void)io;
+	int error;
+	do
+		error = posix_fallocate(file, 0, (off_t)size);
+	while (error == EINTR);
+	return -error;
+}
+
 static int posix_sync_dir(struct io *io, const char *path)
 {
 	(void)io;
@@ -224,6 +234,7 @@ struct io *io_posix(void)
 		.pwritev = posix_pwritev,
 		.fdatasync = posix_fdatasync,
 		.truncate = posix_truncate,
+		.allocate = posix_allocate,
 		.sync_dir = posix_sync_dir,
 		.mkdir = posix_mkdir,
 		.rmdir = posix_rmdir,

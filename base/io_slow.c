@@ -46,6 +46,8 @@ static int slow_fdatasync(struct io *io, int file)
 
 static int slow_truncate(struct io *io, int file, uint64_t size) { return inner_of(io)->truncate(inner_of(io), file, size); }
 
+static int slow_allocate(struct io *io, int file, uint64_t size) { return inner_of(io)->allocate(inner_of(io), file, size); }
+
 static int slow_sync_dir(struct io *io, const char *path) { return inner_of(io)->sync_dir(inner_of(io), path); }
 
 static int slow_mkdir(struct io *io, const char *path) { return inner_of(io)->mkdir(inner_of(io), path); }
@@ -80,6 +82,7 @@ struct io *io_slow(struct io *inner, uint64_t delay_us)
 		.pwritev = slow_pwritev,
 		.fdatasync = slow_fdatasync,
 		.truncate = slow_truncate,
+		.allocate = slow_allocate,
 		.sync_dir = slow_sync_dir,
 		.mkdir = slow_mkdir,
 		.rmdir = slow_rmdir,

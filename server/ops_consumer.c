@@ -87,6 +87,9 @@ static void fail_change(struct request *request, const struct change *change)
 	case CAUSE_NOT_ACTIVE:
 		fail_not_active(request, change);
 		break;
+	case CAUSE_NO_ROOM:
+		resolve_fail_room(request);
+		break;
 	default:
 		request_fail_bare(request, STATUS_INTERNAL);
 	}

@@ -140,6 +140,9 @@ static void fail_change(struct request *request, const struct change *change)
 			     ". A closed shard leaves when its records have passed retention.",
 			     account(request), change->have, change->limit, change->would);
 		break;
+	case CAUSE_NO_ROOM:
+		resolve_fail_room(request);
+		break;
 	default:
 		request_fail_bare(request, STATUS_INTERNAL);
 	}

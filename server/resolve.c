@@ -113,6 +113,11 @@ void resolve_fail_state(struct request *request, struct str stream, const char *
 		     account(request), state);
 }
 
+void resolve_fail_room(struct request *request)
+{
+	request_fail(request, STATUS_DISK_FULL, "The disk of the log has reached its free-space floor; nothing was changed.");
+}
+
 void resolve_fail_rate(struct request *request, uint32_t shard, struct str stream)
 {
 	char name[SHARD_NAME_LEN + 1];

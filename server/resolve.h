@@ -48,6 +48,7 @@ static inline bool resolve_serving(const struct stream_info *stream)
 void resolve_fail_stream(struct request *request, struct str stream);                           /* Stream ... not found. */
 void resolve_fail_shard(struct request *request, uint32_t shard, struct str stream);             /* Shard ... does not exist */
 void resolve_fail_state(struct request *request, struct str stream, const char *state);          /* ... not ACTIVE, instead in state ... */
+void resolve_fail_room(struct request *request);                                                  /* ... free-space floor; our text */
 void resolve_fail_rate(struct request *request, uint32_t shard, struct str stream);              /* Rate exceeded for shard ... */
 
 /* Called when all checks of an operation have passed. If DryRun is true: answers

@@ -93,7 +93,7 @@ enum status control_open(const struct control_config *config, struct control **o
 	list_init(&control->tasks);
 	list_init(&control->reshards);
 	outbox_init(&control->outbox);
-	status = control_db_open(&control->db, config->io, config->data_dir, config->vfs, why);
+	status = control_db_open(&control->db, config->io, config->data_dir, config->vfs, config->reserve_bytes, why);
 	if (status)
 		goto out;
 	control->catalogue = control_load(&control->db, 1, io_wall_ms(control->io));
@@ -161,15 +161,14 @@ static bool has_ended(const struct control *control) { return control->stopping 
 /* Does what is due, and sends what came of it and of the mail before; returns when something will next be. */
 static uint64_t run_due(struct control *control)
 {
+	static uint64_t (*const chores[])(struct control *control, uint64_t now_ns) = {
+		control_run_tasks, control_run_retention, control_run_reshards, control_run_prune, control_run_reserve};
 	uint64_t now_ns = io_mono_ns(control->io), due_ns = UINT64_MAX;
 
-	if (!control->stopping) {
-		uint64_t tasks_ns = control_run_tasks(control, now_ns), retain_ns = control_run_retention(control, now_ns);
-		uint64_t reshards_ns = control_run_reshards(control, now_ns), prune_ns = control_run_prune(control, now_ns);
+	for (size_t i = 0; !control->stopping && i < sizeof(chores) / sizeof(chores[0]); i++) {
+		uint64_t next_ns = chores[i](control, now_ns);
 
-		due_ns = tasks_ns < retain_ns ? tasks_ns : retain_ns;
-		due_ns = reshards_ns < due_ns ? reshards_ns : due_ns;
-		due_ns = prune_ns < due_ns ? prune_ns : due_ns;
+		due_ns = next_ns < due_ns ? next_ns : due_ns;
 	}
 	outbox_flush(&control->outbox);
 	return due_ns;

@@ -96,6 +96,12 @@ void control_drop_reshard(struct control *control, uint64_t stream); /* it is be
 uint64_t control_run_reshards(struct control *control, uint64_t now_ns); /* like control_run_tasks */
 void control_free_reshards(struct control *control);
 
+/* ---- control_reserve.c ---- */
+
+uint64_t control_run_reserve(struct control *control, uint64_t now_ns); /* like control_run_tasks */
+/* Before a change that needs room on the disk: DISK_FULL with CAUSE_NO_ROOM below the free-space floor. */
+enum status control_check_room(struct control *control, struct change *change);
+
 /* ---- control_retain.c ---- */
 
 /* Tells the lanes, when it is time, what has passed retention; returns when it is next time. */

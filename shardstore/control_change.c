@@ -10,7 +10,9 @@
  * - what is to happen later becomes a task (control_life.c): asked of the store only once the workers have been told
  *
  * Failure modes:
- * - the transaction fails: rolled back, INTERNAL with CAUSE_FAULT; nothing is changed
+ * - the disk has reached the free-space floor: what needs room is refused, DISK_FULL with CAUSE_NO_ROOM; deletions go on
+ * - the transaction fails: rolled back, INTERNAL with CAUSE_FAULT; nothing is changed. A deletion that a full disk refused is tried once
+ *   more, in the room of the reserve (control_reserve.c)
  * - it is durable, but the snapshot cannot be read back: the same answer; the change shows with the next snapshot, and its task goes on */
 #include <assert.h>
 #include <string.h>
@@ -34,6 +36,11 @@ static enum status refuse_limit(struct change *change, enum change_cause cause, 
 	change->limit = limit;
 	change->would = would;
 	return refuse(change, STATUS_LIMIT_EXCEEDED, cause);
+}
+
+enum status control_check_room(struct control *control, struct change *change)
+{
+	return store_has_room(control->store) ? STATUS_OK : refuse(change, STATUS_DISK_FULL, CAUSE_NO_ROOM);
 }
 
 /* The creation time of something of that name: now, or the beginning of the second behind the last one of that name. */
@@ -63,7 +70,7 @@ static enum status check_create(struct control *control, struct change *change)
 		return refuse_limit(change, CAUSE_SHARD_LIMIT, shards, limits->shards, change->shards);
 	if (limits->changing_streams && changing >= limits->changing_streams)
 		return refuse_limit(change, CAUSE_CHANGING_LIMIT, changing, limits->changing_streams, changing + 1);
-	return STATUS_OK;
+	return control_check_room(control, change);
 }
 
 static enum status insert_stream(struct control *control, const struct change *change, uint64_t *id)
@@ -190,7 +197,7 @@ static enum status check_register(struct control *control, struct change *change
 	creating = consumers_creating(control->catalogue);
 	if (creating_limit && creating >= creating_limit)
 		return refuse_limit(change, CAUSE_CREATING_LIMIT, creating, creating_limit, creating + 1);
-	return STATUS_OK;
+	return control_check_room(control, change);
 }
 
 /* Fills *out as the consumer was made. */
@@ -288,10 +295,17 @@ void control_on_change(struct mail *mail)
 	struct change *change = container_of(mail, struct change, mail);
 	struct control *control = change->control;
 
+	bool had_reserve = control->db.reserve.full;
+	bool frees = change->kind == CHANGE_DELETE_STREAM || change->kind == CHANGE_DEREGISTER_CONSUMER;
+
 	control_assert_thread(control);
 	assert(change->kind <= CHANGE_UPDATE_SHARD_COUNT);
 	change->cause = CAUSE_NONE;
 	change->status = carry_out[change->kind](control, change);
+	if (change->status && frees && had_reserve && !control->db.reserve.full) {
+		change->cause = CAUSE_NONE;
+		change->status = carry_out[change->kind](control, change);
+	}
 	if (change->status && change->cause == CAUSE_NONE) {
 		change->status = STATUS_INTERNAL;
 		change->cause = CAUSE_FAULT;

@@ -23,6 +23,8 @@ static enum status fail(struct control_db *db, const char *what)
 
 	slog(SLOG_ERROR, "catalogue_failed", "file=%s doing=\"%s\" error=\"%s\" code=%d", db->path, what, sqlite3_errmsg(db->sqlite),
 	     sqlite3_extended_errcode(db->sqlite));
+	if (code == SQLITE_FULL)
+		control_reserve_give(&db->reserve); /* for what is tried next: deletions, and transitions that have begun */
 	if ((code == SQLITE_IOERR || code == SQLITE_CORRUPT || code == SQLITE_NOTADB) && !db->poisoned) {
 		db->poisoned = true;
 		slog(SLOG_ERROR, "catalogue_poisoned", "file=%s advice=\"no further change is taken; mend the disk, then restart\"",

@@ -59,7 +59,19 @@ enum control_statement {
 	DB_STATEMENTS
 };
 
+/* control_reserve.c */
+struct control_reserve {
+	struct io *io;
+	char *path;
+	uint64_t bytes;       /* 0: none is kept */
+	uint64_t check_at_ns; /* when it is looked at next; 0: not yet planned */
+	bool full;            /* it has its size */
+	bool given;           /* since it was full last */
+	bool failed;          /* that it cannot be made was reported */
+};
+
 struct control_db {
+	struct control_reserve reserve;
 	sqlite3 *sqlite;
 	sqlite3_stmt *statements[DB_STATEMENTS];
 	char *path;    /* of catalogue.db */
@@ -70,8 +82,14 @@ struct control_db {
 /* Makes the data directory if there is none, locks it, opens or makes the file and checks it. vfs: as in control_config. On failure *why names file, what is
  * wrong and what to do, for the caller to free, and nothing on the disk was changed. IN_USE: another server has the directory; CORRUPT:
  * damaged, foreign, or of a newer version; IO; db is closed. */
-enum status control_db_open(struct control_db *db, struct io *io, const char *data_dir, const char *vfs, char **why);
+enum status control_db_open(struct control_db *db, struct io *io, const char *data_dir, const char *vfs, uint64_t reserve_bytes,
+			    char **why);
 void control_db_close(struct control_db *db);
+
+void control_reserve_open(struct control_reserve *reserve, struct io *io, const char *data_dir, uint64_t bytes);
+void control_reserve_close(struct control_reserve *reserve);
+/* The disk is full: frees the reserve's room. False: it has none. */
+bool control_reserve_give(struct control_reserve *reserve);
 
 /* A parameter of a statement, in the order of its question marks. */
 struct db_value {

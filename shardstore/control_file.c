@@ -452,7 +452,8 @@ static enum status open_file(struct control_db *db, struct io *io, const char *d
 	return status;
 }
 
-enum status control_db_open(struct control_db *db, struct io *io, const char *data_dir, const char *vfs, char **why)
+enum status control_db_open(struct control_db *db, struct io *io, const char *data_dir, const char *vfs, uint64_t reserve_bytes,
+			    char **why)
 {
 	enum status status;
 
@@ -461,6 +462,8 @@ enum status control_db_open(struct control_db *db, struct io *io, const char *da
 	status = make_directory(io, data_dir, why);
 	if (!status && !vfs)
 		status = lock_directory(db, data_dir, why);
+	if (!status)
+		control_reserve_open(&db->reserve, io, data_dir, reserve_bytes);
 	if (!status && !vfs)
 		status = make_file(db, io, data_dir, why);
 	if (!status)
@@ -487,5 +490,6 @@ void control_db_close(struct control_db *db)
 	if (db->lock_fd >= 0)
 		close(db->lock_fd);
 	free(db->path);
+	control_reserve_close(&db->reserve);
 	*db = (struct control_db){.lock_fd = -1};
 }

@@ -133,11 +133,13 @@ static enum status write_intent(struct control *control, const struct change *ch
 	return status;
 }
 
-static enum status begin_plan(struct control *control, struct reshard_plan *plan, const struct stream_info *stream)
+static enum status begin_plan(struct control *control, struct change *change, struct reshard_plan *plan, const struct stream_info *stream)
 {
 	int64_t next = 0;
-	enum status status = control_db_run(&control->db, DB_NEXT_SHARD, (struct db_value[]){DB_INT(stream->id)}, 1, &next);
+	enum status status = control_check_room(control, change);
 
+	if (!status)
+		status = control_db_run(&control->db, DB_NEXT_SHARD, (struct db_value[]){DB_INT(stream->id)}, 1, &next);
 	reshard_plan_init(plan, stream->id, (uint32_t)next);
 	return status;
 }
@@ -211,7 +213,7 @@ enum status control_split_shard(struct control *control, struct change *change)
 	if (!status)
 		status = check_split(control, change, stream, shard);
 	if (!status)
-		status = begin_plan(control, &plan, stream);
+		status = begin_plan(control, change, &plan, stream);
 	if (status)
 		return status;
 	reshard_plan_split(&plan, shard, change->hash);
@@ -251,7 +253,7 @@ enum status control_merge_shards(struct control *control, struct change *change)
 	if (!status)
 		status = check_merge(change, stream, lower, upper);
 	if (!status)
-		status = begin_plan(control, &plan, stream);
+		status = begin_plan(control, change, &plan, stream);
 	if (status)
 		return status;
 	reshard_plan_merge(&plan, lower, upper);
@@ -310,7 +312,7 @@ enum status control_update_shard_count(struct control *control, struct change *c
 	if (!status)
 		status = check_updates(control, change, stream->id);
 	if (!status)
-		status = begin_plan(control, &plan, stream);
+		status = begin_plan(control, change, &plan, stream);
 	if (status)
 		return status;
 	change->have = open;

@@ -105,6 +105,7 @@ enum change_cause { /* which rule refused it, for the text; CAUSE_NONE with STAT
 	CAUSE_SCALE_DOWN,      /* LIMIT_EXCEEDED */
 	CAUSE_UPDATES_LIMIT,   /* LIMIT_EXCEEDED: UpdateShardCount too often in 24 h; limit */
 	CAUSE_ALL_SHARDS_LIMIT, /* LIMIT_EXCEEDED: open and closed shards: have, limit, would (those to add) */
+	CAUSE_NO_ROOM,         /* DISK_FULL: the disk has reached the free-space floor */
 	CAUSE_FAULT,           /* INTERNAL: the catalogue could not be written */
 };
 
@@ -149,6 +150,7 @@ struct control_config {
 	struct limits limits;
 	uint64_t transition_ms;      /* how long a stream or consumer stays CREATING or DELETING */
 	int64_t retention_check_ms;  /* how often lanes are told to drop what has passed retention; 0: 10 s */
+	uint64_t reserve_bytes;      /* room that is kept on the disk for deletions when it is full; 0: none */
 	/* The simulation's: no thread and no eventfd, control_turn does the work; and the name of a VFS of SQLite's, for a catalogue.db on a
 	 * simulated disk that nobody else can open: no lock is taken on the directory. NULL: the system's. */
 	bool stepped;

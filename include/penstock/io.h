@@ -31,6 +31,9 @@ struct io {
 	int64_t (*pwritev)(struct io *io, int file, const struct iovec *iov, int count, uint64_t offset); /* all or -errno */
 	int (*fdatasync)(struct io *io, int file);
 	int (*truncate)(struct io *io, int file, uint64_t size);
+	/* Makes the file that large and gives it room on the disk, without a write. A file system that cannot is told by -EOPNOTSUPP, or
+	 * the bytes are written one by one. */
+	int (*allocate)(struct io *io, int file, uint64_t size);
 	int (*sync_dir)(struct io *io, const char *path);
 	int (*mkdir)(struct io *io, const char *path);  /* -EEXIST when there is one */
 	int (*rmdir)(struct io *io, const char *path);

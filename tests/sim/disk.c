@@ -282,6 +282,20 @@ static int sim_truncate(struct io *io, int file, uint64_t size)
 	return end(disk, verdict, 0);
 }
 
+static int sim_allocate(struct io *io, int file, uint64_t size)
+{
+	struct sim_disk *disk = disk_of(io);
+	struct verdict verdict = begin(disk, SIM_TRUNCATE);
+	struct handle *handle = handle_get(disk, file);
+	if (!handle || !handle->writable)
+		return end(disk, verdict, -EBADF);
+	bool room = size <= handle->inode->seen_size ||
+		    fits(disk, handle->inode, handle->inode->seen_size, size - handle->inode->seen_size) == size - handle->inode->seen_size;
+	if (verdict.effect && room && size > handle->inode->seen_size)
+		file_resize(handle->inode, size);
+	return end(disk, verdict, room ? 0 : -ENOSPC);
+}
+
 /* ---- Names ---- */
 
 static int sim_sync_dir(struct io *io, const char *path)
@@ -463,6 +477,7 @@ struct sim_disk *sim_disk_new(uint64_t seed)
 		.pwritev = sim_pwritev,
 		.fdatasync = sim_fdatasync,
 		.truncate = sim_truncate,
+		.allocate = sim_allocate,
 		.sync_dir = sim_sync_dir,
 		.mkdir = sim_mkdir,
 		.rmdir = sim_rmdir,

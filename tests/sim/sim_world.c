@@ -181,6 +181,7 @@ static bool open_catalogue(struct sim *sim)
 					.transition_ms = sim->transition_ms,
 					.retention_check_ms = sim->retains ? 2000 : 0,
 					.stepped = true,
+					.reserve_bytes = 256 << 10,
 					.vfs = SIM_VFS};
 	char *why = NULL;
 	enum status status = control_open(&config, &sim->control, &why);

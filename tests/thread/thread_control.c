@@ -35,6 +35,12 @@ static void on_admin(struct mail *mail)
 	mailbox_post(admin->reply_to, &admin->mail);
 }
 
+bool store_has_room(struct store *store)
+{
+	(void)store;
+	return true;
+}
+
 void store_admin(struct store *store, struct outbox *from, struct store_admin *admin)
 {
 	(void)store;

@@ -37,6 +37,10 @@ static void on_admin_mail(struct mail *mail)
 	admin->on_done(admin);
 }
 
+static _Atomic bool no_room;
+
+bool store_has_room(struct store *store) { return (void)store, !no_room; }
+
 void store_admin(struct store *store, struct outbox *from, struct store_admin *admin)
 {
 	(void)store;
