@@ -9,7 +9,8 @@
  *
  * Failure modes:
  * - as many connections as allowed: the next is closed at once, and counted; the client sees a reset rather than silence
- * - no descriptors left: nobody is accepted for 100 ms, clients wait in the backlog; poll would otherwise return at once, for ever
+ * - no descriptors left (files.h shares them out, but the system's may end): no connection is accepted for 100 ms, clients wait in the
+ *   backlog; poll would otherwise return at once, for ever
  * - a connection that died in the backlog is nobody's fault: the next one */
 #include "server/acceptor.h"
 
@@ -87,36 +88,65 @@ void acceptor_on_hangup(struct acceptor *acceptor, void (*on_hangup)(void *arg),
 	take_signals(acceptor->signal_fd, true); /* it is open: only its set changes */
 }
 
-enum status acceptor_open(struct acceptor *acceptor, const char *listen_on, char **why)
+static bool is_v4(const char *listen_on)
+{
+	struct sockaddr_storage address;
+	socklen_t len;
+
+	return options_address(listen_on, &address, &len) && address.ss_family == AF_INET;
+}
+
+/* beside_v4: an IPv6 wildcard would take the IPv4 addresses, too. */
+static enum status bind_one(struct listening *listening, const char *listen_on, bool beside_v4, char **why)
 {
 	struct sockaddr_storage address;
 	int one = 1, lowat = NOTSENT_LOWAT;
 	socklen_t len;
 
-	*acceptor = (struct acceptor){.listen_fd = -1, .signal_fd = -1, .alarm_fd = -1};
+	listening->fd = -1;
 	if (!options_address(listen_on, &address, &len)) {
 		errno = EINVAL;
 		return fail(listen_on, "be read as ADDR:PORT", why);
 	}
-	acceptor->signal_fd = take_signals(-1, false);
-	acceptor->alarm_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	acceptor->listen_fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (acceptor->signal_fd < 0 || acceptor->alarm_fd < 0 || acceptor->listen_fd < 0)
+	listening->fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (listening->fd < 0)
 		return fail(listen_on, "get descriptors", why);
 	/* A restart must not wait for the connections of the process before to time out. */
-	setsockopt(acceptor->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	setsockopt(listening->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (address.ss_family == AF_INET6 && beside_v4)
+		setsockopt(listening->fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
 	/* Accepted sockets inherit these. Answers and events are small and must not wait for an ACK of the one before. */
-	setsockopt(acceptor->listen_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	setsockopt(acceptor->listen_fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat));
-	if (bind(acceptor->listen_fd, (struct sockaddr *)&address, len) != 0)
+	setsockopt(listening->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(listening->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat));
+	if (bind(listening->fd, (struct sockaddr *)&address, len) != 0)
 		return fail(listen_on, "be bound", why);
-	print_address(acceptor->listen_fd, acceptor->address);
+	print_address(listening->fd, listening->address);
 	return STATUS_OK;
+}
+
+enum status acceptor_open(struct acceptor *acceptor, const struct option_list *listen, char **why)
+{
+	enum status status = STATUS_OK;
+	bool v4 = false;
+
+	*acceptor = (struct acceptor){.signal_fd = -1, .alarm_fd = -1};
+	acceptor->signal_fd = take_signals(-1, false);
+	acceptor->alarm_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (acceptor->signal_fd < 0 || acceptor->alarm_fd < 0)
+		return fail(listen->items[0], "get descriptors", why);
+	for (unsigned i = 0; i < listen->n; i++)
+		v4 |= is_v4(listen->items[i]);
+	for (unsigned i = 0; i < listen->n && !status; i++)
+		status = bind_one(&acceptor->sockets[acceptor->n_sockets++], listen->items[i], v4, why);
+	return status;
 }
 
 enum status acceptor_listen(struct acceptor *acceptor, char **why)
 {
-	return listen(acceptor->listen_fd, BACKLOG) == 0 ? STATUS_OK : fail(acceptor->address, "be listened on", why);
+	for (unsigned i = 0; i < acceptor->n_sockets; i++)
+		if (listen(acceptor->sockets[i].fd, BACKLOG) != 0)
+			return fail(acceptor->sockets[i].address, "be listened on", why);
+	return STATUS_OK;
 }
 
 static void close_fd(int *fd)
@@ -126,7 +156,11 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
-void acceptor_shut(struct acceptor *acceptor) { close_fd(&acceptor->listen_fd); }
+void acceptor_shut(struct acceptor *acceptor)
+{
+	for (unsigned i = 0; i < acceptor->n_sockets; i++)
+		close_fd(&acceptor->sockets[i].fd);
+}
 
 void acceptor_close(struct acceptor *acceptor)
 {
@@ -176,16 +210,24 @@ static void pass_on(struct acceptor *acceptor, int fd)
 
 static bool is_shortage(int code) { return code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM; }
 
-static void accept_some(struct acceptor *acceptor)
+static void say_starved(struct acceptor *acceptor, int code)
+{
+	if (!acceptor->starved)
+		slog(SLOG_WARN, "accept_paused", "error=\"%s\" advice=\"raise the limit on open files\"", strerror(code));
+	acceptor->starved = true;
+	metric_add(METRIC_connections_refused, 1);
+}
+
+static void accept_some(struct acceptor *acceptor, int listen_fd)
 {
 	for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-		int fd = accept4(acceptor->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
+			acceptor->starved = false;
 			pass_on(acceptor, fd);
 		} else if (is_shortage(errno)) {
-			slog(SLOG_WARN, "accept_paused", "error=\"%s\" advice=\"raise the limit on open files\"", strerror(errno));
-			metric_add(METRIC_connections_refused, 1);
+			say_starved(acceptor, errno);
 			acceptor->paused_until_ns = io_mono_ns(acceptor->server->io) + PAUSE_NS;
 			return;
 		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -231,20 +273,22 @@ enum acceptor_end acceptor_run(struct acceptor *acceptor, struct server *server)
 	acceptor->max_connections = server->options->max_connections;
 	for (;;) {
 		int wait_ms = unpause(acceptor);
-		struct pollfd fds[] = {
+		struct pollfd fds[2 + LISTEN_MOST] = {
 			{.fd = acceptor->signal_fd, .events = POLLIN},
 			{.fd = acceptor->alarm_fd, .events = POLLIN},
-			{.fd = acceptor->paused_until_ns ? -1 : acceptor->listen_fd, .events = POLLIN},
 		};
 
-		if (poll(fds, 3, wait_ms) < 0)
+		for (unsigned i = 0; i < acceptor->n_sockets; i++)
+			fds[2 + i] = (struct pollfd){.fd = acceptor->paused_until_ns ? -1 : acceptor->sockets[i].fd, .events = POLLIN};
+		if (poll(fds, 2 + acceptor->n_sockets, wait_ms) < 0)
 			continue; /* EINTR: stopped and continued, or traced */
 		if (fds[1].revents)
 			return ACCEPTOR_ALARMED;
 		if (fds[0].revents && take_signal(acceptor))
 			return ACCEPTOR_SIGNALLED;
-		if (fds[2].revents)
-			accept_some(acceptor);
+		for (unsigned i = 0; i < acceptor->n_sockets; i++)
+			if (fds[2 + i].revents)
+				accept_some(acceptor, acceptor->sockets[i].fd);
 	}
 }
 

@@ -4,9 +4,9 @@
  * therefore reach only it.
  *
  * Happy path:
- * - options, the address, the data directory with its lock and catalogue, a certificate
+ * - options, descriptors shared out, the addresses, the data directory with its lock and catalogue, a certificate
  * - the store, and in it every stream's log, recovered before anybody can ask for it
- * - workers; the control thread, which mails each worker its first catalogue; then, and only then, the port is listened on
+ * - workers; the control thread, which mails each worker its first catalogue; then, and only then, the ports are listened on
  * - SIGHUP: the credentials are read anew and mailed to every worker, the token of /metrics is read anew
  * - a signal: no more connections; workers finish what they have (GOAWAY, END_STREAM, at most 5 s); control ends once the store has
  *   answered it; lanes drain, readers and syncers join; what the store still mailed to workers is run; all is freed; exit 0
@@ -16,7 +16,7 @@
  * Failure modes:
  * - anything that cannot be opened: one line on stderr with what, why and what to do; what was opened is closed; exit 1
  * - credentials or a token that cannot be read anew: the log has why, and those of before stay in force
- * - damage in a log: said in the log; that stream is read-only, all else is served
+ * - damage in a log, or one that cannot be read: said in the log; that stream is read-only or answers errors, all else is served
  * - the log of a stream is poisoned (a failed write or sync): nothing may be accepted any more that might not be kept. The process says so
  *   and exits 1 after 200 ms, in which waiting producers get their 500; the next start reads what is really on the disk
  * - a second signal: exit 130 at once; acknowledged records are safe, they were durable before the acknowledgement */
@@ -30,7 +30,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "penstock/bytes.h"
@@ -38,6 +37,7 @@
 #include "server/acceptor.h"
 #include "server/certificate.h"
 #include "server/fault.h"
+#include "server/files.h"
 #include "server/keys.h"
 #include "server/options.h"
 #include "server/peers.h"
@@ -45,7 +45,7 @@
 #include "server/slice.h"
 #include "server/worker.h"
 
-#define FILES_BESIDE_CONNECTIONS 512 /* segments, SQLite, eventfds and what reads are open on */
+#define RESERVE_BYTES (UINT64_C(8) << 20) /* SQLite's WAL up to a checkpoint, and what that adds to the file: 1,000 pages each */
 #define POISON_GRACE_US 200000
 
 /* Read by jemalloc at the start. What a herd of requests has used goes back to the kernel within seconds, by a thread of its own: 100,000
@@ -59,6 +59,8 @@ struct program {
 	struct server server;
 	struct profile profile;
 	struct io *slow; /* --test-sync-delay-us */
+	struct files files;
+	struct io *log_io; /* the log's: few of its files are open at a time */
 	_Atomic bool poisoned;
 	bool store_started;
 	unsigned workers_started;
@@ -102,20 +104,6 @@ static void exit_on_second_signal(void)
 	sigprocmask(SIG_UNBLOCK, &signals, NULL);
 }
 
-static void raise_files(unsigned connections)
-{
-	struct rlimit limit;
-	rlim_t wanted = (rlim_t)connections + FILES_BESIDE_CONNECTIONS;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
-		return;
-	limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
-		slog(SLOG_WARN, "few_files",
-		     "limit=%" PRIu64 " wanted=%" PRIu64 " advice=\"raise the hard limit (ulimit -Hn), or lower --max-connections\"",
-		     (uint64_t)limit.rlim_cur, (uint64_t)wanted);
-}
-
 /* ---- The store ---- */
 
 /* On a lane's thread. */
@@ -155,7 +143,9 @@ static bool wants_recovery(const struct program *program, const struct stream_in
 static void on_damaged(void *arg, const struct stream_info *stream, const char *why)
 {
 	(void)arg;
-	slog(SLOG_ERROR, "stream_damaged", "stream=%s id=%" PRIu64 " why=\"%s\" advice=\"what is whole can be read; nothing is written; see to the disk, then start again\"",
+	slog(SLOG_ERROR, "stream_damaged",
+	     "stream=%s id=%" PRIu64
+	     " why=\"%s\" advice=\"what is whole can be read; nothing is written; see to the disk, then start again\"",
 	     stream->name, stream->id, why ? why : "");
 }
 
@@ -175,8 +165,9 @@ static void recover_streams(struct program *program)
 
 static enum status open_store(struct program *program, char **why)
 {
+	program->log_io = io_bounded(program->server.io, program->files.log);
 	struct store_config config = {
-		.io = program->server.io,
+		.io = program->log_io,
 		.data_dir = program->options.data_dir,
 		.limits = program->options.limits,
 		.encode = message_encode,
@@ -274,6 +265,7 @@ static enum status open_catalogue(struct program *program, char **why)
 		.data_dir = program->options.data_dir,
 		.limits = program->options.limits,
 		.transition_ms = program->options.transition_ms,
+		.reserve_bytes = RESERVE_BYTES,
 	};
 	enum status status = control_open(&config, &server->control, why);
 
@@ -313,6 +305,7 @@ static enum status start(struct program *program, char **why)
 	struct server *server = &program->server;
 	enum status status;
 
+	program->acceptor.signal_fd = program->acceptor.alarm_fd = -1;
 	server->options = options;
 	(void)profile_find(options->profile, options->faults.seed, &program->profile); /* the option was checked */
 	server->profile = program->profile.name ? &program->profile : NULL;
@@ -325,7 +318,11 @@ static enum status start(struct program *program, char **why)
 	server->io = program->slow ? program->slow : io_posix();
 	server->started_ns = io_mono_ns(server->io);
 	state_pace_init(&server->state_pace, server->started_ns);
-	status = acceptor_open(&program->acceptor, options->listen, why);
+	status = files_plan(options, &program->files, why);
+	if (!status) {
+		program->options.max_connections = program->files.connections;
+		status = acceptor_open(&program->acceptor, &options->listen, why);
+	}
 	if (!status)
 		status = open_keys(program, why);
 	if (!status)
@@ -362,20 +359,23 @@ static const char *signatures_in_words(const struct options *options)
 static void say_started(const struct program *program)
 {
 	const struct options *options = &program->options;
+	const struct acceptor *acceptor = &program->acceptor;
+	char listen[LISTEN_MOST * 64] = "";
 
+	for (unsigned i = 0, n = 0; i < acceptor->n_sockets; i++)
+		n += (unsigned)snprintf(listen + n, sizeof(listen) - n, "%s%s", i ? "," : "", acceptor->sockets[i].address);
 	slog(SLOG_INFO, "started",
-	     "version=%s nghttp2=%s openssl=%s libevent=%s sqlite=%s listen=%s data_dir=\"%s\" workers=%u limits=%s "
+	     "version=%s nghttp2=%s openssl=%s libevent=%s sqlite=%s listen=%s data_dir=\"%s\" workers=%u connections=%u limits=%s "
 	     "signatures=\"%s\"",
 	     PENSTOCK_VERSION, nghttp2_version(0)->version_str, OpenSSL_version(OPENSSL_VERSION_STRING), event_get_version(),
-	     sqlite3_libversion(), program->acceptor.address, options->data_dir, options->workers, limits_in_words(&options->limits),
+	     sqlite3_libversion(), listen, options->data_dir, options->workers, options->max_connections, limits_in_words(&options->limits),
 	     signatures_in_words(options));
 	if (program->server.profile)
 		slog(SLOG_WARN, "profile_on", "profile=%s seed=%" PRIu64 " advice=\"deliveries are delayed on purpose\"",
 		     program->server.profile->name, program->server.profile->seed);
-	if (options->print_ready) {
-		printf("listening %s\n", program->acceptor.address);
-		fflush(stdout);
-	}
+	for (unsigned i = 0; options->print_ready && i < acceptor->n_sockets; i++)
+		printf("listening %s\n", acceptor->sockets[i].address);
+	fflush(stdout);
 }
 
 /* ---- Stop ---- */
@@ -399,6 +399,8 @@ static void stop(struct program *program)
 	free(server->workers);
 	if (server->store)
 		store_free(server->store);
+	if (program->log_io)
+		io_bounded_free(program->log_io);
 	control_free(server->control);
 	rates_free(server->rates);
 	peers_free(server->peers);
@@ -422,7 +424,6 @@ int main(int argc, char **argv)
 	slog_set_format(program.options.log_format);
 	slice_shorten();
 	set_signals(has_secrets(&program.options));
-	raise_files(program.options.max_connections);
 	if (start(&program, &why)) {
 		fprintf(stderr, "penstock: %s\n", why ? why : "cannot start; the log says why");
 		free(why);

@@ -26,7 +26,8 @@ static const char usage[] = "Usage: penstock [OPTION]...\n"
 			    "Where\n"
 			    "  --data-dir DIR            where all is kept; made if missing [penstock-data]\n"
 			    "  --listen ADDR:PORT        port 0 takes any free one; beyond loopback it\n"
-			    "                            wants --credentials [127.0.0.1:4567]\n"
+			    "                            wants --credentials; may be repeated, up to 8\n"
+			    "                            times [127.0.0.1:4567]\n"
 			    "  --tls-cert FILE           certificate chain, PEM; without it one is made in\n"
 			    "                            DIR/tls; clients may trust its ca.pem\n"
 			    "  --tls-key FILE            its private key, PEM\n"
@@ -63,7 +64,8 @@ static const char usage[] = "Usage: penstock [OPTION]...\n"
 			    "  --readers N               threads that read the log, 1 to 8 [2]\n"
 			    "  --free-floor MIB          while the disk has less free no put is taken [128,\n"
 			    "                            or 1 % of what is free at the start, if more]\n"
-			    "  --max-connections N       at once, over all workers [20000]\n"
+			    "  --max-connections N       at once, over all workers [20000, or what the limit\n"
+			    "                            on open files leaves]\n"
 			    "  --max-connections-per-address N\n"
 			    "                            of them; IPv6: of one /64 [2000; loopback is not\n"
 			    "                            counted unless this is given]\n"
@@ -99,7 +101,8 @@ static const char usage[] = "Usage: penstock [OPTION]...\n"
 			    "                            command line wins\n"
 			    "  --log-format text|json    key=value pairs, or a JSON object a line [text]\n"
 			    "  --log-level LEVEL         error, warn, info or debug [info]\n"
-			    "  --print-ready             print `listening ADDR:PORT` on stdout once it serves\n"
+			    "  --print-ready             print `listening ADDR:PORT` on stdout once it\n"
+			    "                            serves, a line for each address\n"
 			    "  --test-sync-delay-us N    add so much to each sync of the disk: for tests [0]\n"
 			    "  --help                    this\n"
 			    "  --version                 the version\n"
@@ -252,21 +255,22 @@ static bool is_loopback(const char *listen)
 		option, TAKE_STRING, FIELD(field), 0, 0, check, wants \
 	}
 
-#define LIST(option, field, check, wants)                           \
-	{                                                           \
-		option, TAKE_LIST, FIELD(field), 0, 0, check, wants \
+#define LIST(option, field, most, check, wants)                        \
+	{                                                              \
+		option, TAKE_LIST, FIELD(field), 0, most, check, wants \
 	}
 
 static const struct option_rule rules[] = {
 	STRING("data-dir", data_dir, is_anything, "a directory"),
-	STRING("listen", listen, is_address, "ADDR:PORT, such as 127.0.0.1:4567 or [::1]:4567"),
+	LIST("listen", listen, LISTEN_MOST, is_address, "ADDR:PORT, such as 127.0.0.1:4567 or [::1]:4567"),
 	STRING("tls-cert", tls_cert, is_anything, "a PEM file"),
 	STRING("tls-key", tls_key, is_anything, "a PEM file"),
 	STRING("credentials", credentials, is_anything, "a file"),
 	STRING("metrics-token-file", metrics_token_file, is_anything, "a file"),
 	STRING("insecure-listen", insecure_listen, is_insecure, "the words yes-without-signatures"),
-	LIST("allow-origin", allow_origin, is_origin, "an origin as browsers send it, such as http://localhost:3000, or null, or *"),
-	LIST("allow-host", allow_host, is_host, "a host name or address without a port, or *"),
+	LIST("allow-origin", allow_origin, OPTION_LIST_MAX, is_origin,
+	     "an origin as browsers send it, such as http://localhost:3000, or null, or *"),
+	LIST("allow-host", allow_host, OPTION_LIST_MAX, is_host, "a host name or address without a port, or *"),
 	STRING("region", region, is_region, "1 to 32 of a-z, 0-9 and -"),
 	STRING("account", account, is_account, "12 digits"),
 	{"limits", TAKE_LIMITS, FIELD(limits), 0, 0, NULL, "aws or off"},
@@ -407,14 +411,17 @@ static int take_limit(struct option_reader *reader, const struct option_rule *ru
 	return 0;
 }
 
-/* Those of the file fall away if the command line has any. 0 or 2. */
-static int take_item(const struct option_reader *reader, const struct option_rule *rule, const char *value, struct option_list *field)
+/* The first of a source that wins takes the place of what was there: of the defaults, or of the file's. 0 or 2. */
+static int take_item(const struct option_reader *reader, const struct option_rule *rule, const char *value, bool first,
+		     struct option_list *field)
 {
 	if (!rule->check(value))
 		return refuse(reader, rule, value);
-	if (field->n == OPTION_LIST_MAX) {
+	if (first)
+		field->n = 0;
+	if (field->n == rule->most) {
 		say_where(reader, rule);
-		fprintf(stderr, " may be given %d times\n", OPTION_LIST_MAX);
+		fprintf(stderr, " may be given %u times, and \"%s\" is one more\n", field->n, value);
 		return 2;
 	}
 	field->items[field->n++] = value;
@@ -449,7 +456,7 @@ static void show_help(void)
 int option_take(struct option_reader *reader, const struct option_rule *rule, const char *value)
 {
 	struct options beaten = {0}; /* what the command line has said already is looked at, and falls away */
-	enum option_source *from = &reader->from[rule - rules];
+	enum option_source *from = &reader->from[rule - rules], source = reader->file ? FROM_FILE : FROM_COMMAND_LINE;
 	bool wins = !reader->file || *from != FROM_COMMAND_LINE;
 	void *field = (char *)(wins ? reader->out : &beaten) + rule->at;
 	bool ok = true;
@@ -469,7 +476,7 @@ int option_take(struct option_reader *reader, const struct option_rule *rule, co
 	case TAKE_LIMIT:
 		return take_limit(reader, rule, value);
 	case TAKE_LIST:
-		if (take_item(reader, rule, value, field))
+		if (take_item(reader, rule, value, *from != source, field))
 			return 2;
 		break;
 	case TAKE_FAULT:
@@ -493,20 +500,31 @@ int option_take(struct option_reader *reader, const struct option_rule *rule, co
 		return 1;
 	}
 	if (wins)
-		*from = reader->file ? FROM_FILE : FROM_COMMAND_LINE;
+		*from = source;
 	return ok ? 0 : refuse(reader, rule, value);
+}
+
+static int check_listen(const struct options *options)
+{
+	for (unsigned i = 0; i < options->listen.n; i++) {
+		const char *listen = options->listen.items[i];
+
+		if (is_loopback(listen) || options->credentials || options->insecure_listen)
+			continue;
+		fprintf(stderr,
+			"penstock: --listen %s is no loopback address: without --credentials anybody who reaches the port could read and "
+			"write everything; give --credentials FILE, or use 127.0.0.1 or [::1]\n",
+			listen);
+		return 2;
+	}
+	return 0;
 }
 
 /* What concerns more than one option, or is well-formed and still not served. */
 static int check_all(const struct options *options)
 {
-	if (!is_loopback(options->listen) && !options->credentials && !options->insecure_listen) {
-		fprintf(stderr,
-			"penstock: --listen %s is no loopback address: without --credentials anybody who reaches the port could read and "
-			"write everything; give --credentials FILE, or use 127.0.0.1 or [::1]\n",
-			options->listen);
+	if (check_listen(options))
 		return 2;
-	}
 	if (!options->tls_cert != !options->tls_key) {
 		fprintf(stderr, "penstock: --tls-cert and --tls-key belong together: give both, or neither\n");
 		return 2;
@@ -527,7 +545,7 @@ static struct options defaults(void)
 {
 	return (struct options){
 		.data_dir = "penstock-data",
-		.listen = "127.0.0.1:4567",
+		.listen = {.items = {"127.0.0.1:4567"}, .n = 1},
 		.region = "us-east-1",
 		.account = "000000000000",
 		.workers = default_workers(),
@@ -540,7 +558,6 @@ static struct options defaults(void)
 		.heartbeat_ms = 5000,
 		.profile = "none",
 		.faults = {.seed = 1},
-		.max_connections = 20000,
 		.idle_s = 300,
 		.log_level = SLOG_INFO,
 	};

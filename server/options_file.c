@@ -34,7 +34,7 @@ static bool has_type(const struct option_rule *rule, const json_t *value, const 
 		*wants = "true or false";
 		return json_is_boolean(value);
 	case TAKE_LIST:
-		*wants = "a string or a list of strings";
+		*wants = "a string, or a list of strings";
 		return json_is_string(value) || json_is_array(value);
 	case TAKE_FAULT:
 		*wants = "an object of shares";
@@ -120,16 +120,17 @@ static int take_faults(struct option_reader *reader, const struct option_rule *r
 /* Options point into it: it lives as long as the process. */
 static struct arena strings;
 
-static int take_items(struct option_reader *reader, const struct option_rule *rule, json_t *array)
+static int take_list(struct option_reader *reader, const struct option_rule *rule, const json_t *list)
 {
-	json_t *value;
 	size_t i;
+	json_t *value;
 	int code = 0;
 
-	json_array_foreach(array, i, value)
+	json_array_foreach(list, i, value)
 	{
 		if (!json_is_string(value)) {
-			fprintf(stderr, "penstock: %s: %s wants strings, not %s\n", reader->file, rule->name, type_name(value));
+			fprintf(stderr, "penstock: %s: %s wants a list of strings, not %s in it\n", reader->file, rule->name,
+				type_name(value));
 			return 2;
 		}
 		code = option_take(reader, rule, arena_str(&strings, str_of(json_string_value(value))).p);
@@ -141,19 +142,20 @@ static int take_items(struct option_reader *reader, const struct option_rule *ru
 
 static int take_value(struct option_reader *reader, const struct option_rule *rule, json_t *value)
 {
+	bool keep = rule->kind == TAKE_STRING || rule->kind == TAKE_LIST;
 	char *text;
 	int code;
 
+	if (json_is_array(value))
+		return take_list(reader, rule, value);
 	if (rule->kind == TAKE_LIMIT)
 		return take_limits(reader, rule, value);
 	if (rule->kind == TAKE_FAULT)
 		return take_faults(reader, rule, value);
 	if (rule->kind == TAKE_FLAG)
 		return json_is_true(value) ? option_take(reader, rule, NULL) : 0;
-	if (json_is_array(value))
-		return take_items(reader, rule, value);
 	text = json_is_integer(value) ? xasprintf("%" JSON_INTEGER_FORMAT, json_integer_value(value)) : xstrdup(json_string_value(value));
-	code = option_take(reader, rule, rule->kind == TAKE_STRING || rule->kind == TAKE_LIST ? arena_str(&strings, str_of(text)).p : text);
+	code = option_take(reader, rule, keep ? arena_str(&strings, str_of(text)).p : text);
 	free(text);
 	return code;
 }

@@ -12,7 +12,7 @@ enum option_kind {
 	TAKE_FLAG,
 	TAKE_LIMITS, /* aws or off */
 	TAKE_LIMIT,  /* NAME=VALUE */
-	TAKE_LIST,   /* a string of several; those of the command line stand for all of the file's */
+	TAKE_LIST,   /* one string of at most `most`; those of the command line stand for all of the file's */
 	TAKE_FAULT,  /* NAME=SHARE[:TIME]; those of the command line stand for all of the file's */
 	TAKE_LEVEL,
 	TAKE_FORMAT,

@@ -35,7 +35,7 @@
 	X(CORRUPT,               -19, 500, "InternalFailure")                   \
 	X(NO_MEMORY,             -20, 500, "InternalFailure")                   \
 	X(CLOSING,               -21, 503, "ServiceUnavailable")                \
-	X(NO_FILES,              -23, 500, "InternalFailure") /* no descriptor was to be had, nothing was done */
+	X(NO_FILES,              -24, 500, "InternalFailure") /* no descriptor was to be had, nothing was done */
 
 enum status {
 #define X(name, value, http, type) STATUS_##name = (value),

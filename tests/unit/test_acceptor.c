@@ -63,7 +63,7 @@ static void start(void)
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
-	cr_assert_eq(acceptor_open(&acceptor, "127.0.0.1:0", &why), STATUS_OK, "%s", why);
+	cr_assert_eq(acceptor_open(&acceptor, &(struct option_list){{"127.0.0.1:0"}, 1}, &why), STATUS_OK, "%s", why);
 	cr_assert_eq(acceptor_listen(&acceptor, &why), STATUS_OK, "%s", why);
 	cr_assert_eq(pthread_create(&thread, NULL, run, NULL), 0);
 }
@@ -83,7 +83,7 @@ static int dial(void)
 	socklen_t len;
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
-	cr_assert(options_address(acceptor.address, &address, &len), "%s", acceptor.address);
+	cr_assert(options_address(acceptor.sockets[0].address, &address, &len), "%s", acceptor.sockets[0].address);
 	cr_assert_eq(connect(fd, (struct sockaddr *)&address, len), 0);
 	return fd;
 }
@@ -153,7 +153,7 @@ TEST(waits_while_no_descriptor_is_left)
 		struct sockaddr_storage address;
 		socklen_t len;
 
-		cr_assert(options_address(acceptor.address, &address, &len));
+		cr_assert(options_address(acceptor.sockets[0].address, &address, &len));
 		cr_assert_eq(connect(client, (struct sockaddr *)&address, len), 0, "the backlog takes it");
 	}
 	while (metric_get(METRIC_connections_refused) == 0)
@@ -213,10 +213,50 @@ TEST(says_that_a_port_is_taken)
 	enum status status;
 
 	start();
-	status = acceptor_open(&second, acceptor.address, &why);
+	status = acceptor_open(&second, &(struct option_list){{acceptor.sockets[0].address}, 1}, &why);
 	cr_assert_eq(status, STATUS_IO);
 	cr_assert_not_null(strstr(why, "Address already in use; stop who has it"), "%s", why);
-	cr_assert_not_null(strstr(why, acceptor.address), "%s", why);
+	cr_assert_not_null(strstr(why, acceptor.sockets[0].address), "%s", why);
+	free(why);
+	acceptor_close(&second);
+	stop();
+}
+
+TEST(listens_on_each_address)
+{
+	struct option_list listen = {{"127.0.0.1:0", "127.0.0.2:0", "[::1]:0"}, 3};
+	char *why = NULL;
+
+	slog_set_level(SLOG_ERROR);
+	server.io = io_posix();
+	if (acceptor_open(&acceptor, &listen, &why) != STATUS_OK)
+		listen.n = 2; /* no IPv6 here */
+	if (listen.n == 2) {
+		acceptor_close(&acceptor);
+		cr_assert_eq(acceptor_open(&acceptor, &listen, &why), STATUS_OK, "%s", why);
+	}
+	cr_assert_eq(acceptor_listen(&acceptor, &why), STATUS_OK, "%s", why);
+	cr_assert_eq(pthread_create(&thread, NULL, run, NULL), 0);
+	for (unsigned i = 0; i < listen.n; i++) {
+		struct sockaddr_storage address;
+		socklen_t len;
+		cr_assert(options_address(acceptor.sockets[i].address, &address, &len), "%s", acceptor.sockets[i].address);
+		int fd = socket(address.ss_family, SOCK_STREAM, 0);
+		cr_assert_eq(connect(fd, (struct sockaddr *)&address, len), 0, "%s", acceptor.sockets[i].address);
+		await_adopted((int)i + 1);
+		close(fd);
+	}
+	stop();
+}
+
+TEST(one_address_that_is_taken_opens_none)
+{
+	struct acceptor second;
+	char *why = NULL;
+
+	start();
+	cr_assert_eq(acceptor_open(&second, &(struct option_list){{"127.0.0.1:0", acceptor.sockets[0].address}, 2}, &why), STATUS_IO);
+	cr_assert_not_null(strstr(why, acceptor.sockets[0].address), "%s", why);
 	free(why);
 	acceptor_close(&second);
 	stop();
@@ -229,9 +269,9 @@ TEST(nobody_can_connect_before_it_listens_or_after_it_is_shut)
 	char *why = NULL;
 	int fd = socket(AF_INET6, SOCK_STREAM, 0);
 
-	if (acceptor_open(&acceptor, "[::1]:0", &why) != STATUS_OK)
+	if (acceptor_open(&acceptor, &(struct option_list){{"[::1]:0"}, 1}, &why) != STATUS_OK)
 		cr_skip_test("no IPv6 here");
-	cr_assert(options_address(acceptor.address, &address, &len), "%s", acceptor.address);
+	cr_assert(options_address(acceptor.sockets[0].address, &address, &len), "%s", acceptor.sockets[0].address);
 	cr_assert_neq(connect(fd, (struct sockaddr *)&address, len), 0);
 	cr_assert_eq(acceptor_listen(&acceptor, &why), STATUS_OK);
 	cr_assert_eq(connect(fd, (struct sockaddr *)&address, len), 0);

@@ -108,7 +108,7 @@ Test(dispatch, state_says_what_the_transport_waits_for)
 
 Test(dispatch, preflight)
 {
-	fake_options.allow_origin = (struct option_list){1, {"http://x"}};
+	fake_options.allow_origin = (struct option_list){{"http://x"}, 1};
 	struct request *request = fake_request("OPTIONS", "/");
 	fake_header(request, "Origin", "http://x");
 	fake_header(request, "Access-Control-Request-Headers", "a,b");
@@ -124,7 +124,7 @@ Test(dispatch, preflight)
 
 Test(dispatch, origin_without_preflight)
 {
-	fake_options.allow_origin = (struct option_list){1, {"http://x"}};
+	fake_options.allow_origin = (struct option_list){{"http://x"}, 1};
 	struct request *request = fake_request("POST", "/");
 	fake_header(request, "Origin", "http://x");
 	fake_header(request, "Content-Type", JSON_TYPE);

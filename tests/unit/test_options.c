@@ -34,7 +34,7 @@ TEST(has_defaults)
 {
 	cr_assert_eq(parse(NULL), 0);
 	cr_assert_str_eq(options.data_dir, "penstock-data");
-	cr_assert_str_eq(options.listen, "127.0.0.1:4567");
+	cr_assert_str_eq(options.listen.items[0], "127.0.0.1:4567");
 	cr_assert_str_eq(options.region, "us-east-1");
 	cr_assert_str_eq(options.account, "000000000000");
 	cr_assert_null(options.tls_cert);
@@ -48,7 +48,7 @@ TEST(has_defaults)
 	cr_assert_eq(options.heartbeat_ms, 5000);
 	cr_assert_eq(options.fsync_delay_us, 0);
 	cr_assert_eq(options.free_floor_mib, 0);
-	cr_assert_eq(options.max_connections, 20000);
+	cr_assert_eq(options.max_connections, 0);
 	cr_assert_eq(options.idle_s, 300);
 	cr_assert_eq(options.log_level, SLOG_INFO);
 	cr_assert(!options.print_ready);
@@ -95,7 +95,7 @@ TEST(takes_every_option)
 			   "--tls-key", "k", "--workers", "16", "--lanes=8", "--syncers=1", "--readers=8", NULL),
 		     0);
 	cr_assert_str_eq(options.data_dir, "d");
-	cr_assert_str_eq(options.listen, "[::1]:0");
+	cr_assert_str_eq(options.listen.items[0], "[::1]:0");
 	cr_assert_str_eq(options.region, "eu-west-1");
 	cr_assert_str_eq(options.account, "123456789012");
 	cr_assert_str_eq(options.tls_cert, "c");
@@ -119,6 +119,25 @@ TEST(takes_every_option)
 	cr_assert_eq(options.idle_s, 9);
 	cr_assert_eq(options.log_level, SLOG_DEBUG);
 	cr_assert(options.print_ready);
+}
+
+TEST(listens_on_several_addresses)
+{
+	cr_assert_eq(parse("--listen", "127.0.0.1:1", "--listen=[::1]:2", NULL), 0);
+	cr_assert_eq(options.listen.n, 2);
+	cr_assert_str_eq(options.listen.items[0], "127.0.0.1:1");
+	cr_assert_str_eq(options.listen.items[1], "[::1]:2");
+	cr_assert_eq(parse("--listen", "127.0.0.1:1", "--listen", "0.0.0.0:2", NULL), 2, "each must be loopback");
+	cr_assert_eq(parse("--listen", "0.0.0.0:2", "--listen", "127.0.0.1:1", NULL), 2, "whatever the order");
+	cr_assert_eq(parse("--listen", "0.0.0.0:2", "--listen", "127.0.0.1:1", "--insecure-listen", "yes-without-signatures", NULL), 0);
+	cr_assert_eq(parse("--listen", "127.0.0.1:1", "--listen", "here", NULL), 2);
+	cr_assert_eq(parse("--listen=[::1]:1", "--listen=[::1]:2", "--listen=[::1]:3", "--listen=[::1]:4", "--listen=[::1]:5",
+			   "--listen=[::1]:6", "--listen=[::1]:7", "--listen=[::1]:8", NULL),
+		     0);
+	cr_assert_eq(options.listen.n, LISTEN_MOST);
+	cr_assert_eq(parse("--listen=[::1]:1", "--listen=[::1]:2", "--listen=[::1]:3", "--listen=[::1]:4", "--listen=[::1]:5",
+			   "--listen=[::1]:6", "--listen=[::1]:7", "--listen=[::1]:8", "--listen=[::1]:9", NULL),
+		     2);
 }
 
 TEST(a_limit_by_itself)

@@ -95,6 +95,20 @@ Test(options_file, the_command_line_wins)
 	cr_expect_eq(options.limits.consumers, 3, "not said on the command line");
 }
 
+Test(options_file, addresses)
+{
+	file("{\"listen\": \"127.0.0.1:1\"}");
+	cr_assert_eq(parse(NULL), 0);
+	cr_expect(options.listen.n == 1 && strcmp(options.listen.items[0], "127.0.0.1:1") == 0);
+	file("{\"listen\": [\"127.0.0.1:1\", \"[::1]:2\"]}");
+	cr_assert_eq(parse(NULL), 0);
+	cr_expect(options.listen.n == 2 && strcmp(options.listen.items[1], "[::1]:2") == 0);
+	cr_assert_eq(parse("--listen", "127.0.0.1:3", NULL), 0);
+	cr_expect(options.listen.n == 1 && strcmp(options.listen.items[0], "127.0.0.1:3") == 0, "the command line wins");
+	REFUSES("{\"listen\": [\"127.0.0.1:1\", 2]}", ": listen wants a list of strings, not a number in it");
+	REFUSES("{\"listen\": 1}", ": listen wants a string, or a list of strings, not a number");
+}
+
 Test(options_file, a_flag_may_be_false)
 {
 	file("{\"print_ready\": false}");
