@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import pathlib
+import resource
 import signal
 import socket
 import struct
@@ -74,8 +75,8 @@ def read_state(get):
 class Server:
     """penstock as a child process on a free port of loopback. It is ended by its process id, never by name."""
 
-    def __init__(self, *options, data_dir=None, log_level="warn", listen="127.0.0.1:0", log_file=None, env=None):
-        """log_file: where what it says goes, else to stderr. env: on top of the environment."""
+    def __init__(self, *options, data_dir=None, log_level="warn", listen="127.0.0.1:0", log_file=None, env=None, open_files=None):
+        """log_file: where what it says goes, else to stderr. env: on top of the environment. open_files: its limit on descriptors."""
         self._temporary = None
         if data_dir is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="penstock-test-")
@@ -87,6 +88,7 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=said,
             env=dict(os.environ, **env) if env else None,
+            preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))) if open_files else None,
         )
         if said:
             said.close()
