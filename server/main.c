@@ -386,7 +386,7 @@ static void stop(struct program *program)
 	struct server *server = &program->server;
 
 	acceptor_shut(&program->acceptor);
-	server->stopping = true;
+	server->n_workers = program->workers_started; /* fewer than asked for if the start has failed: nothing was served */
 	for (unsigned i = 0; i < program->workers_started; i++)
 		worker_stop(&server->workers[i]);
 	for (unsigned i = 0; i < program->workers_started; i++)

@@ -8,10 +8,10 @@
  * Bounds: STATE_ROWS_MAX rows a page; over all clients ROWS_PER_SECOND, which are reserved for a
  * page when it begins and given back as far as it did not need them.
  *
- * Failure modes: a bad parameter is answered 400, too many rows 429. A worker that stops goes home
- * at once, since the next one's loop may have ended: the page then has a `next`. If a loop has
- * ended with the walk in its box, workers_fini finishes it. A client that leaves meanwhile: the walk
- * goes on to its end, and the answer falls away. */
+ * Failure modes: a bad parameter is answered 400, too many rows 429; none begins on a worker that
+ * stops (503). A walk under way when the server stops goes on: the loops of all workers turn until
+ * no request is left. If one had to be left behind, workers_fini finishes it. A client that leaves
+ * meanwhile: the walk goes on to its end, and the answer falls away. */
 #include "server/state_page.h"
 
 #include <assert.h>
@@ -397,7 +397,7 @@ static void go_to_subscriptions(struct walk *walk)
 {
 	struct server *server = walk->at->server;
 	unsigned number = WORKER_OF(walk->subscription);
-	if (number >= server->n_workers || (walk->full = server->stopping))
+	if (number >= server->n_workers)
 		go_home(walk);
 	else if (number == walk->at->number)
 		worker_later(walk->at, &walk->chore);
@@ -425,7 +425,7 @@ static void visit_streams(struct walk *walk)
 static void visit_subscriptions(struct walk *walk)
 {
 	bool more = add_subscriptions(walk);
-	walk->full = (more && walk->rows == 0) || walk->at->stopping;
+	walk->full = more && walk->rows == 0;
 	if (walk->full) {
 		go_home(walk);
 	} else if (more) {

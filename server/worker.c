@@ -12,8 +12,8 @@
  *   - the hub's timer is set, the outbox flushed
  *   - dirty connections are written, once each; what can go on at once is taken up by the next turn, which then does not wait
  *
- * Stop: every connection finishes what it has; after 5 s the rest is reset; the loop ends when no connection and no request is left
- * (or after one more second, should a lane never answer; worker_fini runs what comes later). */
+ * Stop: every connection finishes what it has; after 5 s the rest is reset; the loop ends when no worker has a connection or a request
+ * (or after one more second, should a lane never answer; workers_fini runs what comes later). */
 #include "server/worker.h"
 
 #include <assert.h>
@@ -156,11 +156,28 @@ static void end_turn(struct worker *worker)
 	outbox_flush(&worker->outbox);
 }
 
+static void on_wake(struct mail *mail) { (void)mail; }
+
+/* No request can come any more. The last idle worker ends the loops of those that waited for it. */
+static void become_idle(struct worker *worker)
+{
+	struct server *server = worker->server;
+	worker->idle = true;
+	if (atomic_fetch_sub(&server->busy, 1) != 1)
+		return;
+	for (unsigned i = 0; i < server->n_workers; i++)
+		if (&server->workers[i] != worker)
+			mailbox_post(&server->workers[i].box, &server->workers[i].wake);
+}
+
+/* Requests of other workers may visit this one (a page of /state does) until all workers are idle. */
 static bool finished(struct worker *worker)
 {
 	if (!worker->stopping || !list_empty(&worker->conns))
 		return false;
-	return worker->requests == 0 || worker_now_ns(worker) > worker->stop_at_ns + STOP_GRACE_NS;
+	if (worker->requests == 0 && !worker->idle)
+		become_idle(worker);
+	return atomic_load(&worker->server->busy) == 0 || worker_now_ns(worker) > worker->stop_at_ns + STOP_GRACE_NS;
 }
 
 void worker_later(struct worker *worker, struct chore *chore) { list_append(&worker->chores, &chore->link); }
@@ -273,6 +290,7 @@ int worker_init(struct worker *worker, struct server *server, unsigned number)
 	memset(worker, 0, sizeof(*worker));
 	worker->server = server;
 	worker->number = number;
+	worker->wake.run = on_wake;
 	worker->hub_armed_ns = UINT64_MAX;
 	list_init(&worker->conns);
 	fault_begin(worker);
@@ -295,25 +313,29 @@ int worker_init(struct worker *worker, struct server *server, unsigned number)
 	event_add(worker->mail_event, NULL);
 	share_init(worker);
 	worker->hub = new_hub(worker);
+	atomic_fetch_add(&server->busy, 1);
+	return 0;
+}
+
+int worker_run(struct worker *worker)
+{
+	char name[16];
+	sigset_t all, old;
+	sigfillset(&all); /* signals are the main thread's */
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	int rc = pthread_create(&worker->thread, NULL, run, worker);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc != 0)
+		return -rc;
+	snprintf(name, sizeof(name), "worker-%u", worker->number);
+	pthread_setname_np(worker->thread, name);
 	return 0;
 }
 
 int worker_start(struct worker *worker, struct server *server, unsigned number)
 {
-	char name[16];
-	sigset_t all, old;
 	int rc = worker_init(worker, server, number);
-	if (rc < 0)
-		return rc;
-	sigfillset(&all); /* signals are the main thread's */
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&worker->thread, NULL, run, worker);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc != 0)
-		return -rc;
-	snprintf(name, sizeof(name), "worker-%u", number);
-	pthread_setname_np(worker->thread, name);
-	return 0;
+	return rc < 0 ? rc : worker_run(worker);
 }
 
 /* The store has stopped: what was still mailed to the worker is run here, on the caller's thread, and
@@ -347,6 +369,8 @@ void workers_fini(struct worker *workers, unsigned n)
 void worker_fini(struct worker *worker)
 {
 	drain(worker);
+	if (!worker->idle)
+		atomic_fetch_sub(&worker->server->busy, 1);
 	if (worker->requests)
 		slog(SLOG_WARN, "requests_unanswered", "worker=%u count=%zu", worker->number, worker->requests);
 	hub_free(worker->hub);

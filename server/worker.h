@@ -38,7 +38,7 @@ struct server {
 	uint64_t started_ns;
 	struct worker *workers;
 	unsigned n_workers;
-	_Atomic bool stopping; /* set before the workers are told to stop */
+	_Atomic unsigned busy; /* workers that are not idle for good: while there is one, the loops of all turn */
 	struct bearer metrics_token; /* --metrics-token-file */
 	struct state_pace state_pace;
 	struct log_pace log_pace; /* of lines that refused requests cause */
@@ -91,6 +91,8 @@ struct worker {
 	struct list holds;            /* struct fault_hold: what they keep back */
 	struct auth *auth;            /* what signatures are verified with; NULL: any well-formed one is accepted */
 	bool stopping;
+	bool idle;                    /* for good: it stops, and has neither connections nor requests */
+	struct mail wake;             /* does nothing: every worker is idle now */
 	uint64_t stop_at_ns;
 	size_t body_bytes, answer_bytes; /* in memory, for the caps */
 };
@@ -114,8 +116,9 @@ void worker_later(struct worker *worker, struct chore *chore);
 /* A catalogue_reader's on_snapshot, whose arg is the worker; on its thread. Takes the reference. */
 void worker_on_snapshot(void *worker, struct catalogue *snapshot);
 
-/* worker_start is worker_init and a thread that calls worker_turn until it says false. Tests take turns themselves. */
+/* worker_start is worker_init and worker_run: a thread that calls worker_turn until it says false. Tests take turns themselves. */
 int worker_init(struct worker *worker, struct server *server, unsigned number);
+int worker_run(struct worker *worker);
 /* One turn. block: wait for something to happen. False: stopped, and nothing is left. */
 bool worker_turn(struct worker *worker, bool block);
 uint64_t worker_now_ns(const struct worker *worker);

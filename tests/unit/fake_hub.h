@@ -78,6 +78,20 @@ uint64_t hub_taken_ns(struct hub *hub)
 	return 0;
 }
 
+/* For /state: there are no subscriptions. */
+bool hub_each(struct hub *hub, uint64_t *after, unsigned most, void (*fn)(void *arg, struct subscription *sub), void *arg)
+{
+	(void)hub, (void)after, (void)most, (void)fn, (void)arg;
+	return false;
+}
+void sub_names(const struct subscription *sub, const char **stream, const char **consumer) { (void)sub, (void)stream, (void)consumer; }
+void sub_lag(const struct subscription *sub, uint64_t *records, int64_t *ms) { (void)sub, (void)records, (void)ms; }
+const char *sub_state_name(enum sub_state state)
+{
+	(void)state;
+	return "";
+}
+
 static struct fake_sub *fake_of(struct subscription *sub) { return &fake_subs[sub->id]; }
 
 int64_t sub_avail(struct subscription *sub, size_t max)
