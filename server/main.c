@@ -288,6 +288,7 @@ static enum status start_workers(struct program *program, char **why)
 
 		if (code != 0) {
 			*why = xasprintf("worker %u cannot be started: %s", i, strerror(-code));
+			server->n_workers = i; /* the others have no mailboxes */
 			return STATUS_INTERNAL;
 		}
 		program->workers_started++;
@@ -356,6 +357,14 @@ static const char *signatures_in_words(const struct options *options)
 	return options->insecure_listen ? "accepted" : "accepted, so only loopback is bound";
 }
 
+static bool allows_all(const struct option_list *list)
+{
+	for (unsigned i = 0; i < list->n; i++)
+		if (strcmp(list->items[i], "*") == 0)
+			return true;
+	return false;
+}
+
 static void say_started(const struct program *program)
 {
 	const struct options *options = &program->options;
@@ -373,6 +382,9 @@ static void say_started(const struct program *program)
 	if (program->server.profile)
 		slog(SLOG_WARN, "profile_on", "profile=%s seed=%" PRIu64 " advice=\"deliveries are delayed on purpose\"",
 		     program->server.profile->name, program->server.profile->seed);
+	if (!options->credentials && allows_all(&options->allow_origin))
+		slog(SLOG_WARN, "any_web_page",
+		     "advice=\"without --credentials, --allow-origin * lets every web page read and write everything\"");
 	for (unsigned i = 0; options->print_ready && i < acceptor->n_sockets; i++)
 		printf("listening %s\n", acceptor->sockets[i].address);
 	fflush(stdout);
@@ -386,7 +398,6 @@ static void stop(struct program *program)
 	struct server *server = &program->server;
 
 	acceptor_shut(&program->acceptor);
-	server->n_workers = program->workers_started; /* fewer than asked for if the start has failed: nothing was served */
 	for (unsigned i = 0; i < program->workers_started; i++)
 		worker_stop(&server->workers[i]);
 	for (unsigned i = 0; i < program->workers_started; i++)

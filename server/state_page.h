@@ -15,7 +15,7 @@
 #include "penstock/bucket.h"
 #include "server/request.h"
 
-#define STATE_ROWS_MAX 1000u /* a row is about 300 bytes, with the longest names 600 */
+#define STATE_ROWS_MAX 1000u /* a row is about 300 bytes; with the longest names and numbers 700 */
 
 /* How many rows all clients together may ask for. A leaf mutex; zeroed memory is one without a bound. */
 struct state_pace {
