@@ -55,8 +55,8 @@ static void refuse_origin(struct request *request, struct str origin)
 		slog(SLOG_INFO, "origin_refused", "origin=\"%s\" advice=\"--allow-origin lists the web pages that may call this server\"",
 		     told);
 	refuse(request, arena_printf(&request->arena,
-				     "Without --credentials penstock obeys only web pages whose origin it was told: start it with "
-				     "--allow-origin %s if this page may read and write everything.",
+				     "penstock obeys only web pages whose origin --allow-origin lists: start it with --allow-origin %s if "
+				     "this page may read and write everything.",
 				     told)
 				.p);
 }
@@ -68,8 +68,8 @@ static void refuse_host(struct request *request)
 	if (is_logged(request, "host_refused", host))
 		slog(SLOG_INFO, "host_refused", "host=\"%s\" advice=\"--allow-host lists the names that pages are shown under\"", told);
 	refuse(request, arena_printf(&request->arena,
-				     "Without --credentials penstock shows this page only under names of loopback, such as localhost, not "
-				     "under %s: start it with --allow-host NAME if that name is good.",
+				     "penstock shows this page only under names of loopback, such as localhost, and those that "
+				     "--allow-host lists, not under %s.",
 				     told)
 				.p);
 }
