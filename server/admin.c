@@ -1,4 +1,4 @@
-/* admin.c: which pages there are, and who may see them.
+/* admin.c: which pages there are, and which clients see them.
  *
  * Thread: a page is answered on its request's worker, or goes round (state_page.c).
  *

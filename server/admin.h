@@ -8,7 +8,7 @@
 
 /* Each answers the request if it is for that page; false: it is not, and is untouched. Thread: the
  * request's worker. */
-bool admin_healthz(struct request *request); /* open to everybody */
+bool admin_healthz(struct request *request); /* open to every client */
 bool admin_page(struct request *request);    /* the other pages */
 
 #endif

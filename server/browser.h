@@ -9,7 +9,7 @@
  * - a page (GET /state and the like) may be read without an Origin by a site whose DNS name was
  *   moved to this address (DNS rebinding): its Host must be a loopback one, or --allow-host's.
  *
- * With --credentials a request proves who sent it. Then every origin and Host is good, as on AWS,
+ * With --credentials a request proves its sender. Then every origin and Host is good, as on AWS,
  * unless the options name some.
  *
  * Thread: the request's worker. */

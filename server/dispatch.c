@@ -2,8 +2,9 @@
  *
  * Thread: the request's worker. Each request is answered exactly once: by a check here, or by the operation.
  *
- * - /healthz; the browser's rules (browser.h); other admin pages; requests for other services; method; content type and target; empty body;
- * decoding; unknown operation; signature; binding and validation;
+ * - /healthz; the browser's rules (browser.h); other admin pages; requests for other services;
+ * - method; content type and target; empty body; decoding; unknown operation; signature; binding and
+ * validation;
  * - then, if any are asked for, the faults that are met on purpose (fault.h); and the operation, by its number.
  *
  * Three forms of error, by how much of the protocol is known when it fails: XML-ish text without a content type (nothing is), `Output`
@@ -193,7 +194,7 @@ static void dispatch_call(struct request *request, struct call *call)
 		perform(request);
 }
 
-/* With credentials pages prove by themselves who asks, and no other origin may read their answers. */
+/* With credentials pages check their callers themselves, and no other origin reads their answers. */
 void dispatch_request(struct request *request)
 {
 	struct call call = {0};

@@ -6,7 +6,7 @@
  * Thread: the request's worker. The answer to a PUT leaves after the rules were mailed to every worker, and mail goes before sockets: what
  * is sent after the answer was read meets them.
  *
- * Who may ask at all is admin.c's. PUT is for clients of this machine alone, and never for a browser's
+ * admin.c decides which clients may ask. PUT is for clients of this machine alone, and never for a browser's
  * page (it sends Origin), since a page can reach loopback from anywhere.
  *
  * Failure modes: 403 for those who may not; 400 with words for what cannot be understood, and nothing has changed. */

@@ -3,7 +3,7 @@
  * Any thread; main, in fact: at start, and for each SIGHUP. Invariants: a table never changes; every principal has a key id of its own and
  * a secret; bytes that were secret are wiped before they are freed.
  *
- * - the file must be an ordinary one that nobody but its owner can read or write (secret_file.h)
+ * - the file must be an ordinary one that only its owner can read or write (secret_file.h)
  * - lines (ini.h): [profile], setting = value, # or ; comment, blank
  * - the principals are sorted by key id, and looked up by halving
  *

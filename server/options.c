@@ -110,7 +110,7 @@ static const char usage[] = "Usage: penstock [OPTION]...\n"
 			    "Without --credentials any well-formed signature is accepted; therefore only\n"
 			    "loopback addresses are served. With it each request is verified, those of\n"
 			    "/state and /faults too; GET /healthz, /metrics (see --metrics-token-file) and\n"
-			    "CORS preflights are answered to anybody. A signed request that was overheard\n"
+			    "CORS preflights are answered without. A signed request that was overheard\n"
 			    "can be sent again for 5 minutes: use TLS where others listen.\n";
 
 /* ---- What values must look like ---- */

@@ -7,10 +7,10 @@
  * - the form: CBOR or JSON by the content type; XML for form bodies and for the services that
  *   speak REST/XML; else JSON, which REST/JSON services read. HEAD has no body in any form.
  *
- * The status is 400: SDKs repeat a 5xx. A signature is only looked at for GetCallerIdentity, since
- * nothing else is told to the caller.
+ * The status is 400: SDKs repeat a 5xx. A signature is only checked for GetCallerIdentity: no
+ * other answer depends on the caller.
  *
- * Failure modes: an unsigned call of S3 cannot be told from any other GET: 403 as before. */
+ * Failure modes: an unsigned call of S3 cannot be distinguished from any other GET: 403 as before. */
 #include "server/other_services.h"
 
 #include <openssl/sha.h>
@@ -260,7 +260,7 @@ static void user_id(const char *account, const char *profile, char out[22])
 	out[21] = '\0';
 }
 
-/* Without credentials the caller is the account's root: nothing is known of anybody. */
+/* Without credentials the caller is the account's root: callers are not known apart. */
 static void put_identity(struct buf *out, const struct request *request, const struct principal *caller)
 {
 	const char *account = request->worker->server->account;

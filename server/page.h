@@ -1,4 +1,4 @@
-/* page.h: what the pages for people and probes (admin.c) have in common. Thread: the request's worker. */
+/* page.h: what the pages for people and probes (admin.c) share. Thread: the request's worker. */
 #ifndef PENSTOCK_PAGE_H
 #define PENSTOCK_PAGE_H
 

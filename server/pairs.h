@@ -1,4 +1,4 @@
-/* pairs.h: key=value texts: query strings, form bodies, the parts of an Authorization header. Pure. */
+/* pairs.h: key=value texts: query strings, form bodies, the parts of Authorization headers. Pure. */
 #ifndef PENSTOCK_PAIRS_H
 #define PENSTOCK_PAIRS_H
 

@@ -17,7 +17,7 @@ static enum status bad_file(const char *option, const char *path, const char *fl
 	return STATUS_IO;
 }
 
-/* Others could read the secrets, or write who may call. */
+/* Others could read the secrets, or add some of their own. */
 static enum status check_file(int fd, const char *option, const char *path, size_t *size, char **why)
 {
 	struct stat stat;

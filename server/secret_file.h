@@ -5,7 +5,7 @@
 #include "penstock/bytes.h"
 #include "penstock/status.h"
 
-/* Reads all of an ordinary file of at most 4 MiB whose mode gives nobody but its owner any right.
+/* Reads all of an ordinary file of at most 4 MiB whose mode gives rights to its owner alone.
  * option: "--credentials", for the text. STATUS_IO: *why, which the caller frees, names option, file
  * and flaw. The caller ends with secret_file_wipe in any case. */
 enum status secret_file_read(const char *option, const char *path, struct buf *text, char **why);

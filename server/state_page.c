@@ -193,7 +193,7 @@ static bool resume(struct walk *walk, struct str token)
 
 /* ---- Subscriptions ---- */
 
-/* A subscription that has bytes and is not pulled waits for its transport, which reports for what. */
+/* A subscription that has bytes and is not pulled waits for its transport, which knows why. */
 static const char *state_of(struct subscription *sub)
 {
 	struct request *request = container_of(sub, struct request, sub);

@@ -17,7 +17,7 @@
 
 #define STATE_ROWS_MAX 1000u /* a row is about 300 bytes; with the longest names and numbers 700 */
 
-/* How many rows all clients together may ask for. A leaf mutex; zeroed memory is one without a bound. */
+/* Bounds the rows that all clients together read. A leaf mutex; zeroed memory is without a bound. */
 struct state_pace {
 	pthread_mutex_t lock;
 	struct bucket rows;

@@ -170,7 +170,7 @@ static void become_idle(struct worker *worker)
 			mailbox_post(&server->workers[i].box, &server->workers[i].wake);
 }
 
-/* Requests of other workers may visit this one (a page of /state does) until all workers are idle. */
+/* Requests of other workers may visit this one (pages of /state do) until all workers are idle. */
 static bool finished(struct worker *worker)
 {
 	if (!worker->stopping || !list_empty(&worker->conns))

@@ -150,7 +150,8 @@ const char *sub_state_name(enum sub_state state);
  * still lives or not; worker << 48: from the first. Subscriptions that begin meanwhile may be left
  * out. True: there are more. */
 bool hub_each(struct hub *hub, uint64_t *after, unsigned most, void (*fn)(void *arg, struct subscription *sub), void *arg);
-/* The names that stream and consumer had when it began; "" if it is over. They live as long as it does. */
+/* The names of stream and consumer when the subscription began, which live as long as it does; "" if
+ * it is over. */
 void sub_names(const struct subscription *sub, const char **stream, const char **consumer);
 /* How far the subscription is behind: records and ms (0, 0 at the tail). */
 void sub_lag(const struct subscription *sub, uint64_t *records, int64_t *ms);

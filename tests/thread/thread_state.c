@@ -1,4 +1,5 @@
-/* Pages of /state that go from worker to worker while the server stops: each is answered, at once, and every loop ends. */
+/* Pages of /state that go from worker to worker while the server stops: each is answered at once,
+ * and every loop ends. */
 #include <unistd.h>
 
 #include "penstock/catalogue.h"

@@ -1,4 +1,4 @@
-/* test_other_services.c: which requests are for other services, and the form of what they are answered. */
+/* test_other_services.c: which requests are for other services, and the form of their answers. */
 #include "fake_server.h"
 
 #include "penstock/slog.h"

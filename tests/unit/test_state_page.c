@@ -1,4 +1,5 @@
-/* test_state_page.c: /state page by page: nothing twice, nothing left out, whatever the size of a page; slices; tokens; its pace. */
+/* test_state_page.c: /state page by page: each row once, whatever the size of a page; slices; tokens;
+ * its pace. */
 #include "fake_server.h"
 
 #include "server/auth.h"
@@ -54,7 +55,7 @@ static unsigned take_page(json_t *all, const json_t *page)
 	return rows + join(json_object_get(all, "subscriptions"), json_object_get(page, "subscriptions"));
 }
 
-/* What a reader gathers who follows the pages. *n_pages: how many had a next one. */
+/* All rows of the pages, followed to the end. *n_pages: how many had a next one. */
 static json_t *walk(unsigned limit, unsigned *n_pages)
 {
 	json_t *all = json_pack("{s:{}, s:[]}", "streams", "subscriptions");

@@ -1,5 +1,5 @@
-/* test_state_stop.c: a page of /state that is with another worker while the server stops: answered, and no mailbox is posted to that is
- * gone. */
+/* test_state_stop.c: a page of /state that is with another worker while the server stops is answered,
+ * and no mail goes to a mailbox that is gone. */
 #include <criterion/criterion.h>
 
 #include "tests/unit/fake_hub.h"
@@ -88,7 +88,7 @@ Test(state_stop, an_idle_worker_waits_for_the_others)
 	finish();
 }
 
-/* Both loops have ended, as after the grace: what waits in the boxes is run before any worker is freed. */
+/* Both loops have ended, as after the grace: the mail in the boxes is run before workers are freed. */
 static void leave_behind(unsigned home)
 {
 	request_detach(begin(home));

@@ -316,6 +316,33 @@ Test(sub, each_and_names)
 	fake_stop();
 }
 
+static void note_id(void *arg, struct subscription *sub)
+{
+	uint64_t **at = arg;
+	*(*at)++ = sub->id;
+}
+
+/* In one chain of the hub, and one of them is over when the walk goes on behind it. */
+Test(sub, each_goes_on_within_a_chain)
+{
+	static struct client clients[4];
+	uint64_t ids[8] = {0}, *at = ids, after = 0;
+	fake_start((struct hub_config){0});
+	for (int i = 0; i < 4; i++) {
+		client_idle(&clients[i]);
+		fake.hub->next_id += HUB_BUCKETS - 1;
+	}
+	cr_assert(hub_each(fake.hub, &after, 2, note_id, &at));
+	cr_assert(at == ids + 2 && ids[0] == clients[3].sub.id && ids[1] == clients[2].sub.id && after == ids[1]);
+	client_stop(&clients[2]);
+	cr_assert_not(hub_each(fake.hub, &after, 9, note_id, &at));
+	cr_assert(at == ids + 4 && ids[2] == clients[1].sub.id && ids[3] == clients[0].sub.id);
+	for (int i = 0; i < 4; i++)
+		if (i != 2)
+			client_stop(&clients[i]);
+	fake_stop();
+}
+
 /* ---- End of shard ---- */
 
 static struct shard_info family[] = {
