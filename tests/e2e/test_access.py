@@ -246,6 +246,11 @@ def test_state_page_by_page():
     """Streams, consumers and the subscriptions of all workers, in pages of every kind of end."""
     with Server("--limits", "off", "--transition-ms", "0", "--workers", "4") as server:
         client = Client(server.port)
+
+        def metric_names():
+            return [line.rsplit(" ", 1)[0] for line in server.get("/metrics")[1].decode().splitlines()]
+
+        metrics = metric_names()
         arns = {f"s{i}": client.make_stream(f"s{i}", 3) for i in range(4)}
         subscriptions = []
         for stream, arn in arns.items():
@@ -264,5 +269,6 @@ def test_state_page_by_page():
         for limit in (1, 2, 3, 5, 7, 31, 32, 33):
             paged = read_state(lambda path: server.get(path.replace("?", f"?limit={limit}&") if "?" in path else f"{path}?limit={limit}"))
             assert keys(paged) == keys(whole), limit
+        assert metric_names() == metrics, "no row a stream, a consumer or a subscription"
         for subscription in subscriptions:
             subscription.close()
