@@ -4,7 +4,7 @@
  * browser's own tools show it. The log has one line a minute and origin or host (log_pace.h).
  *
  * Failure modes: a header that a preflight asks for and that is no list of names within
- * ECHO_MAX bytes is not granted; the browser then does not send the request. */
+ * GRANT_MAX bytes is not granted; the browser then does not send the request. */
 #include "server/browser.h"
 
 #include <arpa/inet.h>
@@ -18,7 +18,7 @@
 #include "server/page.h"
 #include "server/worker.h"
 
-#define ECHO_MAX 1024u /* bytes of a preflight's header that its answer repeats */
+#define GRANT_MAX 1024u /* bytes of a preflight's header that its answer repeats */
 #define TOLD_MAX 128u  /* bytes of an origin or host in texts and log lines */
 
 /* ---- Lists ---- */
@@ -91,7 +91,7 @@ static bool is_names(struct str value)
 		if (!alnum && (c == '\0' || !strchr("!#$%&'*+-.^_`|~, ", c)))
 			return false;
 	}
-	return value.n > 0 && value.n <= ECHO_MAX;
+	return value.n > 0 && value.n <= GRANT_MAX;
 }
 
 static void grant(struct request *request, const char *asked, struct str name)

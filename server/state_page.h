@@ -15,7 +15,11 @@
 #include "penstock/bucket.h"
 #include "server/request.h"
 
-#define STATE_ROWS_MAX 1000u /* a row is about 300 bytes; with the longest names and numbers 700 */
+#define STATE_ROWS_MAX 1000u
+/* A page takes no more bytes than STATE_HEAD_BYTES and STATE_ROW_BYTES a row. A common row is 100 to
+ * 300 bytes. */
+#define STATE_HEAD_BYTES 8192u
+#define STATE_ROW_BYTES 768u
 
 /* Bounds the rows that all clients together read. A leaf mutex; zeroed memory is without a bound. */
 struct state_pace {

@@ -108,11 +108,12 @@ bool hub_each(struct hub *hub, uint64_t *after, unsigned most, void (*fn)(void *
 	fn(arg, sent_sub);
 	return false;
 }
+static const char *fake_sub_stream = "orders", *fake_sub_consumer = "app";
 void sub_names(const struct subscription *sub, const char **stream, const char **consumer)
 {
 	(void)sub;
-	*stream = "orders";
-	*consumer = "app";
+	*stream = fake_sub_stream;
+	*consumer = fake_sub_consumer;
 }
 /* Runs at once: a walk in slices is over when its request was sent. */
 static unsigned n_later;
@@ -191,8 +192,8 @@ static bool on_transport_local(struct request *request)
 	(void)request;
 	return !fake_remote;
 }
-static const struct transport_ops fake_transport = {on_reply,	       on_stream,	   on_transport_ready, on_transport_probe,
-						    on_transport_blocked, on_transport_reset, on_transport_local};
+static const struct transport_ops fake_transport = {
+	on_reply, on_stream, on_transport_ready, on_transport_probe, on_transport_blocked, on_transport_reset, on_transport_local};
 
 static inline const char *text(void) { return (const char *)answer.body.p; }
 

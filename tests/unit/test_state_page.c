@@ -160,6 +160,33 @@ Test(state_page, a_large_page_is_made_in_slices)
 	cr_expect_eq(n_later, 10, "%u turns of 100 rows, and one for the subscriptions", n_later);
 }
 
+Test(state_page, the_largest_row_is_within_its_bound)
+{
+	static char name[STREAM_NAME_MAX + 1];
+	memset(name, 'n', STREAM_NAME_MAX);
+	get("/state?after=stream~zzz");
+	size_t common = answer.body.n;
+	fake_sub_stream = fake_sub_consumer = name;
+	sub = (struct subscription){.state = SUB_READY,
+				    .id = (UINT64_C(1) << 52) - 1,
+				    .shard = {1, UINT32_MAX, CREATED_S},
+				    .next = INT64_MAX,
+				    .delivered_records = INT64_MAX,
+				    .delivered_bytes = INT64_MAX,
+				    .events = INT64_MAX};
+	struct request *request = fake_request("POST", "/");
+	request->sub = sub;
+	sent_sub = &request->sub;
+	fake_blocked = "WINDOW";
+	get("/state?after=stream~zzz");
+	cr_expect_gt(answer.body.n, common);
+	cr_expect_lt(answer.body.n - common, STATE_ROW_BYTES - 100, "lags may be longer yet: %zu", answer.body.n - common);
+	cr_expect_lt(common, STATE_HEAD_BYTES / 2);
+	sent_sub = NULL;
+	fake_sub_stream = "orders", fake_sub_consumer = "app";
+	request_free(request);
+}
+
 Test(state_page, its_rows_are_bounded_over_all_clients_and_given_back)
 {
 	state_pace_init(&fake_server.state_pace, worker_now_ns(&fake_worker));
