@@ -19,7 +19,7 @@
 #include "server/worker.h"
 
 #define GRANT_MAX 1024u /* bytes of a preflight's header that its answer repeats */
-#define TOLD_MAX 128u  /* bytes of an origin or host in texts and log lines */
+#define TOLD_MAX 128u   /* bytes of an origin or host in texts and log lines */
 
 /* ---- Lists ---- */
 
