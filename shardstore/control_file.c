@@ -452,6 +452,32 @@ static enum status open_file(struct control_db *db, struct io *io, const char *d
 	return status;
 }
 
+static void close_file(struct control_db *db)
+{
+	for (int i = 0; i < DB_STATEMENTS; i++) {
+		sqlite3_finalize(db->statements[i]);
+		db->statements[i] = NULL;
+	}
+	/* Of a WAL that could not be synced nothing may go into the file: a power cut in the middle would leave half of it. */
+	if (db->poisoned)
+		sqlite3_db_config(db->sqlite, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	sqlite3_close(db->sqlite);
+	db->sqlite = NULL;
+}
+
+/* A full disk shows in many ways, also as an error of the WAL's index: the reserve may be what is missing. */
+static enum status open_with_reserve(struct control_db *db, struct io *io, const char *data_dir, const char *vfs, char **why)
+{
+	enum status status = open_file(db, io, data_dir, vfs, why);
+
+	if (status != STATUS_IO || !control_reserve_give(&db->reserve))
+		return status;
+	free(*why);
+	*why = NULL;
+	close_file(db);
+	return open_file(db, io, data_dir, vfs, why);
+}
+
 enum status control_db_open(struct control_db *db, struct io *io, const char *data_dir, const char *vfs, uint64_t reserve_bytes,
 			    char **why)
 {
@@ -469,7 +495,7 @@ enum status control_db_open(struct control_db *db, struct io *io, const char *da
 	if (!status)
 		status = settle_wal(db, io, why);
 	if (!status)
-		status = open_file(db, io, data_dir, vfs, why);
+		status = open_with_reserve(db, io, data_dir, vfs, why);
 	if (!status && io->sync_dir(io, data_dir) != 0) {
 		*why = xasprintf("%s: cannot be synced; check the disk", data_dir);
 		status = STATUS_IO;
@@ -481,12 +507,7 @@ enum status control_db_open(struct control_db *db, struct io *io, const char *da
 
 void control_db_close(struct control_db *db)
 {
-	for (int i = 0; i < DB_STATEMENTS; i++)
-		sqlite3_finalize(db->statements[i]);
-	/* Of a WAL that could not be synced nothing may go into the file: a power cut in the middle would leave half of it. */
-	if (db->poisoned)
-		sqlite3_db_config(db->sqlite, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-	sqlite3_close(db->sqlite);
+	close_file(db);
 	if (db->lock_fd >= 0)
 		close(db->lock_fd);
 	free(db->path);

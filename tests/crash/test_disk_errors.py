@@ -7,7 +7,8 @@ For each k, once with EIO and once with ENOSPC, by whether the call fails at the
 - a put is answered, with 200 or with 500 InternalFailure; none that waits when the disk fails is left without an answer.
 - a segment that cannot be written or synced: the log names file and call, no put that is sent after it is acknowledged, the process ends
   with exit status 1. A full disk instead: the process lives, and the next puts are acknowledged within a second.
-- a start that cannot be: exit status 1, and a line that names the file.
+- a start that cannot be: exit status 1, and a line that names the file. A stream whose files cannot be read or repaired at the start stops
+  nothing: the log names the file, all that is asked of that stream is answered with an error, and the next start reads it.
 
 PENSTOCK_FAULTS=all takes every k; else 40 of each error, at random, the syncs of the log among them. PENSTOCK_SEED repeats them.
 """
@@ -103,7 +104,7 @@ class Run:
         except RuntimeError as failed:
             self.status = int(str(failed).rsplit(" ", 1)[1])
         else:
-            self.started = True
+            self.started, self.ready_ns = True, time.monotonic_ns()
             self.live(server, seed)
         self.calls = calls(self.trace)
         self.failed = next((call for call in self.calls if call.failed), None)
@@ -141,12 +142,12 @@ class Run:
     # ---- What must hold ----
 
     def when(self):
-        if not self.started:
+        if not self.started or self.failed.ns < self.ready_ns:
             return "at the start"
         return "in the stop" if self.failed.ns > self.stop_ns else "while it served"
 
     def stops_the_log(self):
-        """A write or a sync of a stream's segments, or of their directory. (While it serves, it opens a segment only to write to it.)"""
+        """A write or a sync of a stream's segments, or of their directory."""
         changes = self.failed.name in ("open", "pwritev", "fdatasync", "ftruncate", "fsync")
         return changes and re.match(re.escape(self.data_dir) + r"/streams/\d+(/|$)", self.failed.path)
 
@@ -159,8 +160,19 @@ class Run:
             assert named, f"{self.case}: the log does not name it:\n{self.said}"
         if not self.started:
             assert self.status == 1
+        elif self.when() == "at the start":
+            self.check_start()
         elif self.when() == "while it served":
             self.check_served()
+
+    def check_start(self):
+        assert self.status == 0, f"{self.case}: the process ended:\n{self.said}"
+        if "stream_damaged" in self.said:
+            named = self.failed.path in self.said or os.path.dirname(self.failed.path) in self.said
+            assert named, f"{self.case}: the log does not name it:\n{self.said}"
+            assert all(put.outcome == 500 for put in self.puts), f"{self.case}: a put was taken by a stream that cannot be read"
+        else:
+            assert self.late is not None, f"{self.case}: puts did not resume"
 
     def check_served(self):
         if self.failed.name == "pread" and self.failed.path.endswith(".seg"):
