@@ -69,6 +69,10 @@ static int64_t slow_wall_ms(struct io *io) { return io_wall_ms(inner_of(io)); }
 
 static uint64_t slow_mono_ns(struct io *io) { return io_mono_ns(inner_of(io)); }
 
+static uint64_t slow_boot_ns(struct io *io) { return io_boot_ns(inner_of(io)); }
+
+static int64_t slow_vouched_ms(struct io *io) { return io_vouched_ms(inner_of(io)); }
+
 struct io *io_slow(struct io *inner, uint64_t delay_us)
 {
 	struct slow *slow = xmalloc(sizeof(*slow));
@@ -92,6 +96,8 @@ struct io *io_slow(struct io *inner, uint64_t delay_us)
 		.free_bytes = slow_free_bytes,
 		.wall_ms = slow_wall_ms,
 		.mono_ns = slow_mono_ns,
+		.boot_ns = slow_boot_ns,
+		.vouched_ms = slow_vouched_ms,
 	};
 	return &slow->io;
 }

@@ -266,6 +266,8 @@ static enum status open_catalogue(struct program *program, char **why)
 		.limits = program->options.limits,
 		.transition_ms = program->options.transition_ms,
 		.reserve_bytes = RESERVE_BYTES,
+		.clock_grace_ms = (int64_t)program->options.clock_grace_s * 1000,
+		.believe_clock = program->options.believe_clock,
 	};
 	enum status status = control_open(&config, &server->control, why);
 

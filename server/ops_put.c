@@ -201,11 +201,22 @@ static void on_put_record(struct store_put *put)
 	request_ok(call->request, &body);
 }
 
-/* Our numbers always rise, so SequenceNumberForOrdering asks for nothing; it must only be a number from the past. */
+/* Until which second may a number lie that was given out? Seconds of children run ahead of the clock, by design. */
+static int64_t latest_second(const struct request *request, const struct stream_info *stream, const struct seq *seq)
+{
+	int64_t latest_s = store_latest_ms(request->worker->server->store) / 1000;
+	const struct shard_info *shard = stream_shard(stream, seq->shard);
+	if (!shard || shard->key.created_s != seq->created_s)
+		return latest_s;
+	int64_t shard_s = shard->closed && shard->closed_s > shard->key.created_s ? shard->closed_s : shard->key.created_s;
+	return shard_s > latest_s ? shard_s : latest_s;
+}
+
+/* Our numbers always rise, so SequenceNumberForOrdering asks for nothing; it must only be a number that was given out. */
 static bool ordering_check(struct request *request, const struct stream_info *stream, struct str number)
 {
 	struct seq seq;
-	if (!str_present(number) || (seq_parse(number, &seq) == STATUS_OK && seq.time_s <= io_wall_ms(request->worker->server->io) / 1000))
+	if (!str_present(number) || (seq_parse(number, &seq) == STATUS_OK && seq.time_s <= latest_second(request, stream, &seq)))
 		return true;
 	request_fail(request, STATUS_INVALID_ARGUMENT,
 		     "ExclusiveMinimumSequenceNumber " STR_FMT " used in PutRecord on stream %s under account %s is invalid.",

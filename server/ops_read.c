@@ -103,7 +103,7 @@ static const struct shard_info *shard_serving(const struct request *request, con
 	if (stream == NULL || !resolve_serving(stream))
 		return NULL;
 	const struct shard_info *shard = stream_shard(stream, number);
-	int64_t horizon_ms = ops_shards_horizon(stream, io_wall_ms(request->worker->server->io));
+	int64_t horizon_ms = ops_shards_horizon(request, stream);
 	return shard && ops_shards_kept(shard, horizon_ms) ? shard : NULL;
 }
 

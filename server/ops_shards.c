@@ -114,10 +114,21 @@ bool ops_shards_write_children(struct writer *w, const struct stream_info *strea
 	return any;
 }
 
-int64_t ops_shards_horizon(const struct stream_info *stream, int64_t now_ms)
+/* Not its creation alone: that is a second of its own for each name, and may run ahead of the clock, which shards are closed by. */
+static int64_t beginning(const struct stream_info *stream)
 {
-	int64_t horizon_ms = now_ms - stream->retention_hours * HOUR_MS;
-	return horizon_ms > stream->created_ms ? horizon_ms : stream->created_ms;
+	int64_t began_ms = stream->created_ms;
+	for (uint32_t i = 0; i < stream->n_shards; i++)
+		if (stream->shards[i].opened_ms < began_ms)
+			began_ms = stream->shards[i].opened_ms;
+	return began_ms;
+}
+
+int64_t ops_shards_horizon(const struct request *request, const struct stream_info *stream)
+{
+	int64_t horizon_ms = store_believed_ms(request->worker->server->store) - stream->retention_hours * HOUR_MS;
+	int64_t began_ms = beginning(stream);
+	return horizon_ms > began_ms ? horizon_ms : began_ms;
 }
 
 bool ops_shards_kept(const struct shard_info *shard, int64_t horizon_ms) { return !shard->closed || shard->closed_ms >= horizon_ms; }
@@ -183,14 +194,14 @@ static bool filter_passes(const struct filter *filter, const struct stream_info 
 {
 	if (!ops_shards_kept(shard, horizon_ms))
 		return false;
-	int64_t opened_ms = shard->parent == NO_PARENT ? stream->created_ms : shard->opened_ms;
 	switch (filter->type) {
 	case FILTER_ALL:
 		return true;
 	case FILTER_AT_LATEST:
 		return !shard->closed;
 	case FILTER_AT_TIME:
-		return opened_ms <= filter->ms && ends[shard - stream->shards] > filter->ms;
+		/* No filter's time lies before the beginning, which is that of the shards without parents. */
+		return (shard->parent == NO_PARENT || shard->opened_ms <= filter->ms) && ends[shard - stream->shards] > filter->ms;
 	default: /* FILTER_FROM_TIME */
 		return !shard->closed || shard->closed_ms >= filter->ms;
 	}
@@ -279,7 +290,7 @@ static bool list_continue(struct request *request, const struct list_shards_inpu
 	return listable(request, listing->stream);
 }
 
-static bool list_start(struct request *request, const struct list_shards_input *input, struct listing *listing, int64_t now_ms)
+static bool list_start(struct request *request, const struct list_shards_input *input, struct listing *listing)
 {
 	if (!str_present(input->stream_name) && !str_present(input->stream_arn)) {
 		request_fail(request, STATUS_INVALID_ARGUMENT, "Either NextToken or StreamName should be provided.");
@@ -295,7 +306,7 @@ static bool list_start(struct request *request, const struct list_shards_input *
 		return false;
 	}
 	listing->stream = stream;
-	listing->filter = filter_of(&input->filter, ops_shards_horizon(stream, now_ms));
+	listing->filter = filter_of(&input->filter, ops_shards_horizon(request, stream));
 	listing->after = input->exclusive_start_shard_id;
 	listing->after_too = input->filter.shard_id;
 	return true;
@@ -352,12 +363,11 @@ static void list_answer(struct request *request, const struct listing *listing)
 void ops_shards_list(struct request *request)
 {
 	const struct list_shards_input *input = request->exchange->input;
-	int64_t now_ms = io_wall_ms(request->worker->server->io);
 	struct listing listing = {0};
-	bool good = str_present(input->next_token) ? list_continue(request, input, &listing) : list_start(request, input, &listing, now_ms);
+	bool good = str_present(input->next_token) ? list_continue(request, input, &listing) : list_start(request, input, &listing);
 	if (!good || !rates_pass(request, listing.stream->id, str_of(listing.stream->name)))
 		return;
-	listing.horizon_ms = ops_shards_horizon(listing.stream, now_ms);
+	listing.horizon_ms = ops_shards_horizon(request, listing.stream);
 	listing.limit = input->max_results.has && input->max_results.v < LIST_SHARDS_MAX ? (uint32_t)input->max_results.v : LIST_SHARDS_MAX;
 	list_answer(request, &listing);
 }

@@ -223,7 +223,7 @@ static void write_shards(struct request *request, struct writer *w, const struct
 {
 	const struct describe_stream_input *input = request->exchange->input;
 	uint32_t limit = input->limit.has && input->limit.v < DESCRIBE_SHARDS_MAX ? (uint32_t)input->limit.v : DESCRIBE_SHARDS_MAX;
-	int64_t horizon_ms = ops_shards_horizon(stream, io_wall_ms(request->worker->server->io));
+	int64_t horizon_ms = ops_shards_horizon(request, stream);
 	uint32_t written = 0;
 	bool more = false;
 	write_key(w, "Shards");

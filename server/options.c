@@ -76,6 +76,11 @@ static const char usage[] = "Usage: penstock [OPTION]...\n"
 			    "  --heartbeat-ms N          between empty events of an idle subscription [5000]\n"
 			    "  --idle-seconds N          until a connection without request or subscription\n"
 			    "                            is closed [300]\n"
+			    "  --clock-grace SECONDS     how long a clock that leapt forward must run on\n"
+			    "                            before records and shards expire by it, unless the\n"
+			    "                            kernel reports it synchronised; 0: at once [86400]\n"
+			    "  --believe-clock           the clock is right at this start: old records\n"
+			    "                            expire by it at once\n"
 			    "\n"
 			    "How badly: off unless asked, and said in the log and /metrics\n"
 			    "  --profile aws|none        deliver with AWS's published delays: pushed after\n"
@@ -286,6 +291,8 @@ static const struct option_rule rules[] = {
 	NUMBER("subscription-seconds", TAKE_UINT64, subscription_s, 1, DAY_S),
 	NUMBER("heartbeat-ms", TAKE_UINT64, heartbeat_ms, 1, HOUR_MS),
 	NUMBER("idle-seconds", TAKE_UINT64, idle_s, 1, DAY_S),
+	NUMBER("clock-grace", TAKE_UINT64, clock_grace_s, 0, 366 * DAY_S),
+	{"believe-clock", TAKE_FLAG, FIELD(believe_clock), 0, 0, NULL, NULL},
 	NUMBER("test-sync-delay-us", TAKE_UINT64, fsync_delay_us, 0, 10000000),
 	STRING("profile", profile, is_profile, "aws or none"),
 	{"fault", TAKE_FAULT, FIELD(faults), 0, 0, NULL, "NAME=SHARE, such as throttle=0.1"},
@@ -555,6 +562,7 @@ static struct options defaults(void)
 		.limits = LIMITS_AWS,
 		.transition_ms = 20,
 		.subscription_s = 300,
+		.clock_grace_s = DAY_S,
 		.heartbeat_ms = 5000,
 		.profile = "none",
 		.faults = {.seed = 1},

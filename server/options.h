@@ -38,6 +38,8 @@ struct options {
 	const char *config;          /* --config FILE: a JSON object of options by these names; NULL: none */
 	uint64_t transition_ms;      /* --transition-ms N; how long CREATING and DELETING last; 20 */
 	uint64_t subscription_s;     /* --subscription-seconds N; 300 */
+	uint64_t clock_grace_s;      /* --clock-grace SECONDS (0 to a year); 86400 */
+	bool believe_clock;          /* --believe-clock */
 	uint64_t heartbeat_ms;       /* --heartbeat-ms N; 5000 */
 	const char *profile;         /* --profile aws|none; none */
 	struct fault_rules faults;   /* each --fault NAME[.OPERATION]=SHARE[:TIME]; --fault-seed N, also the profile's; 1 */

@@ -13,7 +13,6 @@
 #include "penstock/status.h"
 
 #define TOKEN_LIFE_MS 300000
-#define TOKEN_CLOCK_STEP_MS 5000 /* a token from so far ahead of the clock is still taken: clocks are stepped back */
 #define TOKEN_TEXT_MAX 512       /* base64 and NUL; AWS's own limit for an iterator */
 #define TOKEN_TIME_MAX 80 /* 29 are used; the compiler counts what the types allow */
 
@@ -41,7 +40,7 @@ struct page {
 
 /* Each call gives another text, also for the same content. The length of an iterator follows from the length of the name alone. */
 void token_iterator_seal(const uint8_t key[32], const struct iterator *iterator, char out[TOKEN_TEXT_MAX]);
-/* Literal double quotes around it are dropped. INVALID_ARGUMENT: not ours. EXPIRED_ITERATOR: *out is filled, for the text. */
+/* Literal double quotes around it are dropped. One from before the clock was set back counts as new. INVALID_ARGUMENT: not ours. EXPIRED_ITERATOR: *out is filled, for the text. */
 enum status token_iterator_open(const uint8_t key[32], struct str text, int64_t now_ms, struct iterator *out);
 
 void token_page_seal(const uint8_t key[32], const struct page *page, char out[TOKEN_TEXT_MAX]);

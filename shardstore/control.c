@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "penstock/metrics.h"
 #include "penstock/slog.h"
 
 #define RETENTION_CHECK_MS 10000 /* a segment is minutes to hours of records: ten seconds more are nothing */
@@ -85,8 +86,6 @@ enum status control_open(const struct control_config *config, struct control **o
 
 	control->io = config->io;
 	control->limits = config->limits;
-	control->anchor_wall_ms = io_wall_ms(control->io);
-	control->anchor_mono_ns = io_mono_ns(control->io);
 	control->stepped = config->stepped;
 	control->transition_ns = config->transition_ms * 1000000;
 	control->retention_check_ns = (uint64_t)check_ms * 1000000;
@@ -96,8 +95,11 @@ enum status control_open(const struct control_config *config, struct control **o
 	status = control_db_open(&control->db, config->io, config->data_dir, config->vfs, config->reserve_bytes, why);
 	if (status)
 		goto out;
-	control->catalogue = control_load(&control->db, 1, io_wall_ms(control->io));
-	status = control->catalogue ? STATUS_OK : STATUS_CORRUPT;
+	status = control_clock_open(control, config) ? STATUS_CORRUPT : STATUS_OK;
+	if (!status)
+		control->catalogue = control_load(&control->db, 1, belief_ms(&control->belief));
+	if (!control->catalogue)
+		status = STATUS_CORRUPT;
 	if (!status && mailbox_init(&control->box, !config->stepped) != 0)
 		status = STATUS_IO;
 	if (!status) {
@@ -208,6 +210,7 @@ enum status control_start(struct control *control, struct store *store, const st
 	control->readers = xmalloc(n * sizeof(*readers) + 1);
 	memcpy(control->readers, readers, n * sizeof(*readers));
 	control->n_readers = n;
+	control_wall_ms(control); /* the store hears of it before anything is served */
 	post_snapshot(control);
 	control->retain_at_ns = control->prune_at_ns = io_mono_ns(control->io);
 	control_resume(control);
@@ -248,6 +251,8 @@ void control_free(struct control *control)
 	assert(!control->started);
 	control_free_tasks(control);
 	control_free_reshards(control);
+	control_clock_save(control, true);
+	metric_add(METRIC_clock_doubt_ms, -control->clock_told_ms);
 	mailbox_fini(&control->box);
 	catalogue_unref(control->catalogue);
 	control_db_close(&control->db);

@@ -10,6 +10,7 @@
 #include "penstock/list.h"
 #include "penstock/mail.h"
 #include "penstock/store.h"
+#include "shardstore/belief.h"
 #include "shardstore/control_db.h"
 
 #define CONTROL_PRUNED_TABLES 3
@@ -48,9 +49,11 @@ struct control {
 	uint64_t retain_at_ns;       /* when the next round of retention is due */
 	uint64_t prune_at_ns;        /* when the next slice of rows that have passed is due */
 	struct prune_key pruned[CONTROL_PRUNED_TABLES];
-	int64_t anchor_wall_ms;      /* the wall clock as last believed, and the monotonic clock then */
-	uint64_t anchor_mono_ns;
-	bool clock_leapt;            /* it was said in the log */
+	struct belief belief;        /* the time that retention goes by */
+	uint64_t clock_save_ns;      /* when it is written down next, though nothing changed */
+	uint64_t clock_retry_ns;     /* after a failure: not before */
+	int64_t clock_told_ms;       /* what the gauge has of it */
+	bool clock_apart;            /* the log has it that wall clock and retention's time are far apart */
 };
 
 /* Asserts that the caller is the control thread, or that there is none. */
@@ -106,8 +109,17 @@ enum status control_check_room(struct control *control, struct change *change);
 
 /* Tells the lanes, when it is time, what has passed retention; returns when it is next time. */
 uint64_t control_run_retention(struct control *control, uint64_t now_ns);
-/* The wall clock as far as retention believes it. Whatever takes a shard away goes by this one. */
+
+/* ---- control_clock.c ---- */
+
+/* Takes up what the last process believed. The catalogue is open, control->io set. */
+enum status control_clock_open(struct control *control, const struct control_config *config);
+/* A reading of the wall clock, ms. Every time that is written into the catalogue is one, so that belief.h knows of it. */
+int64_t control_wall_ms(struct control *control);
+/* The time, ms, that retention goes by, after a reading. Whatever takes a shard away goes by this one. */
 int64_t control_believed_ms(struct control *control);
+/* Writes it down, if that is due or `now`. */
+void control_clock_save(struct control *control, bool now);
 
 /* ---- control_prune.c ---- */
 

@@ -44,9 +44,9 @@ enum status control_check_room(struct control *control, struct change *change)
 }
 
 /* The creation time of something of that name: now, or the beginning of the second behind the last one of that name. */
-static int64_t creation_ms(const struct control *control, int64_t last_s)
+static int64_t creation_ms(struct control *control, int64_t last_s)
 {
-	int64_t now_ms = io_wall_ms(control->io);
+	int64_t now_ms = control_wall_ms(control);
 
 	return now_ms / 1000 > last_s ? now_ms : (last_s + 1) * 1000;
 }

@@ -13,7 +13,7 @@
 #include "penstock/io.h"
 #include "penstock/status.h"
 
-#define CONTROL_SCHEMA_VERSION 2
+#define CONTROL_SCHEMA_VERSION 3
 #define CONTROL_PRUNE_SLICE 256 /* rows that one pass of control_prune.c looks at, in each table */
 
 /* Every statement, prepared once. The text stands in control_db.c, in this order. */
@@ -56,6 +56,11 @@ enum control_statement {
 	DB_PRUNE_UPDATES,
 	DB_SECRET,
 	DB_INSERT_SECRET,
+	DB_LOAD_CLOCK,
+	DB_SET_CLOCK,
+	DB_LOAD_CLOCK_MARKS,
+	DB_DROP_CLOCK_MARKS,
+	DB_INSERT_CLOCK_MARK,
 	DB_STATEMENTS
 };
 

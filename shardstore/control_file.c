@@ -7,7 +7,7 @@
  * - catalogue.db (mode 0600: it holds secrets) is opened and checked: by SQLite's own quick_check, application_id (ours?) and schema
  * version
  * - what lies in the WAL is written again and synced, before SQLite takes it for durable
- * - an empty file gets the schema, in one transaction; one of the version before what it lacks, in another
+ * - an empty file gets the schema, in one transaction; one of an older version what it lacks, step by step, in another
  * - WAL mode, synchronous=FULL: a commit is durable when it returns; every statement is prepared once
  *
  * Failure modes: each ends the start with one line that names the file, what is wrong and what to do; nothing is overwritten.
@@ -42,17 +42,34 @@
 	" stream INTEGER NOT NULL REFERENCES streams (id) ON DELETE CASCADE," \
 	" at_ms INTEGER NOT NULL) STRICT;"
 
-/* Each takes a file of the version before to its own. */
-static const char upgrade_to_2[] = "BEGIN IMMEDIATE;"
-				   "ALTER TABLE streams ADD COLUMN next_shard INTEGER NOT NULL DEFAULT 0;"
-				   "UPDATE streams SET next_shard ="
-				   " coalesce((SELECT max(shard) + 1 FROM shards WHERE stream = streams.id), 0);" RESHARD_TABLES
-				   "UPDATE schema_version SET version = 2;"
-				   "COMMIT;";
+/* clock, clock_marks: what retention believes of the time (belief.h): one row, and a row for each mark. */
+#define CLOCK_TABLES                                \
+	"CREATE TABLE clock ("                      \
+	" one INTEGER PRIMARY KEY CHECK (one = 1)," \
+	" running_ms INTEGER NOT NULL,"             \
+	" highest_ms INTEGER NOT NULL) STRICT;"     \
+	"CREATE TABLE clock_marks ("                \
+	" at_ms INTEGER NOT NULL,"                  \
+	" ahead_ms INTEGER NOT NULL,"               \
+	" vouched INTEGER NOT NULL) STRICT;"
+
+/* Each takes a file of the version before to its own: upgrades[0] from 1 to 2. They run in one transaction. */
+static const char *const upgrades[CONTROL_SCHEMA_VERSION - 1] = {
+	"ALTER TABLE streams ADD COLUMN next_shard INTEGER NOT NULL DEFAULT 0;"
+	"UPDATE streams SET next_shard ="
+	" coalesce((SELECT max(shard) + 1 FROM shards WHERE stream = streams.id), 0);" RESHARD_TABLES,
+	/* When it was last served is not known, only that it was not before its latest date. */
+	CLOCK_TABLES "INSERT INTO clock SELECT 1, last, last FROM (SELECT max(at) AS last FROM"
+		     " (SELECT max(created_ms) AS at FROM streams UNION ALL SELECT max(created_ms) FROM consumers"
+		     " UNION ALL SELECT max(opened_ms) FROM shards UNION ALL SELECT max(closed_ms) FROM shards)) WHERE last > 0;"
+		     "INSERT INTO clock_marks SELECT running_ms, 0, 0 FROM clock;",
+};
+
+#define LATER_TABLES RESHARD_TABLES CLOCK_TABLES
 
 static const char schema[] = "BEGIN IMMEDIATE;"
 			     "CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT;" /* one row */
-			     "INSERT INTO schema_version VALUES (2);"
+			     "INSERT INTO schema_version VALUES (3);"
 			     /* AUTOINCREMENT: an id is never used again, not even the highest one after its stream is gone. */
 			     "CREATE TABLE streams ("
 			     " id INTEGER PRIMARY KEY AUTOINCREMENT,"
@@ -93,7 +110,7 @@ static const char schema[] = "BEGIN IMMEDIATE;"
 			     " name TEXT NOT NULL,"
 			     " last_s INTEGER NOT NULL,"
 			     " PRIMARY KEY (stream, name)) STRICT, WITHOUT ROWID;"
-			     "CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;" RESHARD_TABLES
+			     "CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;" LATER_TABLES
 			     "PRAGMA application_id = 1347310420;"
 			     "COMMIT;";
 
@@ -128,7 +145,7 @@ static const char *const statement_text[DB_STATEMENTS] = {
 	[DB_LOAD_INTENT] = "SELECT shard, hash_first, hash_last, parent, adjacent FROM intents WHERE stream = ? ORDER BY shard",
 	[DB_DROP_INTENT] = "DELETE FROM intents WHERE stream = ?",
 	[DB_COUNT_INTENTS] = "SELECT count(*) FROM intents",
-	[DB_COUNT_UPDATES] = "SELECT count(*) FROM shard_updates WHERE stream = ?1 AND at_ms > ?2 AND at_ms <= ?2 + 86400000",
+	[DB_COUNT_UPDATES] = "SELECT count(*) FROM shard_updates WHERE stream = ? AND at_ms > ? AND at_ms <= ?",
 	[DB_DROP_UPDATES] = "DELETE FROM shard_updates WHERE stream = ? AND at_ms <= ?",
 	[DB_INSERT_UPDATE] = "INSERT INTO shard_updates VALUES (?, ?)",
 	[DB_CONSUMER_SECOND] = "SELECT last_s FROM consumer_seconds WHERE stream = ? AND name = ?",
@@ -155,6 +172,12 @@ static const char *const statement_text[DB_STATEMENTS] = {
 	[DB_PRUNE_UPDATES] = "DELETE FROM shard_updates WHERE rowid > ?1 AND rowid <= ?3 AND at_ms <= ?5",
 	[DB_SECRET] = "SELECT value FROM secrets WHERE name = ?",
 	[DB_INSERT_SECRET] = "INSERT INTO secrets VALUES (?, ?)",
+	[DB_LOAD_CLOCK] = "SELECT running_ms, highest_ms FROM clock",
+	[DB_SET_CLOCK] = "INSERT INTO clock VALUES (1, ?, ?) ON CONFLICT (one) DO UPDATE"
+			 " SET running_ms = excluded.running_ms, highest_ms = excluded.highest_ms",
+	[DB_LOAD_CLOCK_MARKS] = "SELECT at_ms, ahead_ms, vouched FROM clock_marks ORDER BY rowid",
+	[DB_DROP_CLOCK_MARKS] = "DELETE FROM clock_marks",
+	[DB_INSERT_CLOCK_MARK] = "INSERT INTO clock_marks VALUES (?, ?, ?)",
 };
 
 /* ---- The directory and its lock ---- */
@@ -373,10 +396,10 @@ static bool is_whole(struct control_db *db, enum status *status, char **why)
 	return whole;
 }
 
-/* Ours, whole, and of a version that we know? *fresh: there is nothing in it yet; *old: of the version before. Only reads. */
-static enum status inspect(struct control_db *db, bool *fresh, bool *old, char **why)
+/* Ours, whole, and of a version that we know? *fresh: there is nothing in it yet; else *version: its own. Only reads. */
+static enum status inspect(struct control_db *db, bool *fresh, int64_t *version, char **why)
 {
-	int64_t tables, application, version;
+	int64_t tables, application;
 	enum status status = STATUS_OK;
 
 	if (!is_whole(db, &status, why) || !ask(db, "SELECT count(*) FROM sqlite_master", &tables, NULL, &status, why) ||
@@ -390,16 +413,30 @@ static enum status inspect(struct control_db *db, bool *fresh, bool *old, char *
 				 db->path, application);
 		return STATUS_CORRUPT;
 	}
-	if (!ask(db, "SELECT version FROM schema_version", &version, NULL, &status, why))
+	if (!ask(db, "SELECT version FROM schema_version", version, NULL, &status, why))
 		return status;
-	*old = version == CONTROL_SCHEMA_VERSION - 1;
-	if (!*old && version != CONTROL_SCHEMA_VERSION) {
+	if (*version < 1 || *version > CONTROL_SCHEMA_VERSION) {
 		*why = xasprintf("%s: is of version %" PRId64
 				 ", this server knows version %d; start the server that wrote it, or give another --data-dir",
-				 db->path, version, CONTROL_SCHEMA_VERSION);
+				 db->path, *version, CONTROL_SCHEMA_VERSION);
 		return STATUS_CORRUPT;
 	}
 	return STATUS_OK;
+}
+
+static bool run(struct control_db *db, const char *sql) { return sqlite3_exec(db->sqlite, sql, NULL, NULL, NULL) == SQLITE_OK; }
+
+/* To the present version, step by step; all of them or none. */
+static bool upgrade(struct control_db *db, int64_t version)
+{
+	char *set = xasprintf("UPDATE schema_version SET version = %d", CONTROL_SCHEMA_VERSION);
+	bool good = run(db, "BEGIN IMMEDIATE");
+
+	for (int64_t at = version; good && at < CONTROL_SCHEMA_VERSION; at++)
+		good = run(db, upgrades[at - 1]);
+	good = good && run(db, set) && run(db, "COMMIT");
+	free(set);
+	return good; /* what failed is rolled back as the file is closed */
 }
 
 static enum status prepare(struct control_db *db, char **why)
@@ -416,10 +453,10 @@ static enum status prepare(struct control_db *db, char **why)
 static enum status open_file(struct control_db *db, struct io *io, const char *data_dir, const char *vfs, char **why)
 {
 	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (vfs ? SQLITE_OPEN_CREATE : 0);
-	bool fresh = false, old = false;
+	bool fresh = false;
 	enum status status;
 	char *mode = NULL;
-	int64_t ignored;
+	int64_t ignored, version = CONTROL_SCHEMA_VERSION;
 
 	if (sqlite3_open_v2(db->path, &db->sqlite, flags, vfs) != SQLITE_OK)
 		return refuse(db, why);
@@ -427,7 +464,7 @@ static enum status open_file(struct control_db *db, struct io *io, const char *d
 	sqlite3_db_config(db->sqlite, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	/* An operator may look at the file with a shell while we run: wait for its lock, within what a caller of ours would. */
 	sqlite3_busy_timeout(db->sqlite, 2000);
-	status = inspect(db, &fresh, &old, why);
+	status = inspect(db, &fresh, &version, why);
 	if (!status && fresh)
 		status = check_lost(db, io, data_dir, "empty", why);
 	if (status)
@@ -438,10 +475,8 @@ static enum status open_file(struct control_db *db, struct io *io, const char *d
 		*why = xasprintf("%s: cannot be put into WAL mode; does its file system have shared memory? Give another --data-dir",
 				 db->path);
 		status = STATUS_IO;
-	} else if (sqlite3_exec(db->sqlite, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF", NULL, NULL,
-				NULL) != SQLITE_OK ||
-		   (fresh && sqlite3_exec(db->sqlite, schema, NULL, NULL, NULL) != SQLITE_OK) ||
-		   (old && sqlite3_exec(db->sqlite, upgrade_to_2, NULL, NULL, NULL) != SQLITE_OK)) {
+	} else if (!run(db, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF") ||
+		   (fresh && !run(db, schema)) || (version < CONTROL_SCHEMA_VERSION && !upgrade(db, version))) {
 		status = refuse(db, why);
 	}
 	free(mode);

@@ -120,7 +120,7 @@ void control_resume(struct control *control)
 static void plan_stream(struct task *task, const struct stream_info *stream)
 {
 	uint32_t n = stream->shard_target;
-	int64_t now_ms = io_wall_ms(task->control->io);
+	int64_t now_ms = control_wall_ms(task->control);
 	int64_t opened_ms = stream->created_ms < now_ms ? stream->created_ms : now_ms;
 
 	free(task->opening.shards);

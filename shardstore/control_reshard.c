@@ -126,7 +126,7 @@ static enum status write_intent(struct control *control, const struct change *ch
 	for (uint32_t i = 0; i < plan->n && !status; i++)
 		status = insert_intent(db, &plan->children[i]);
 	if (!status && change->kind == CHANGE_UPDATE_SHARD_COUNT)
-		status = insert_update(control, plan->stream, io_wall_ms(control->io));
+		status = insert_update(control, plan->stream, control_wall_ms(control));
 	if (!status)
 		return control_db_commit(db);
 	control_db_rollback(db);
@@ -284,12 +284,14 @@ static enum status check_target(struct control *control, struct change *change, 
 static enum status check_updates(struct control *control, struct change *change, uint64_t stream)
 {
 	int64_t limit = control->limits.updates_per_day, have = 0;
-	int64_t since_ms = io_wall_ms(control->io) - DAY_MS;
+	int64_t now_ms = control_wall_ms(control);
 	enum status status;
 
 	if (!limit)
 		return STATUS_OK;
-	status = control_db_run(&control->db, DB_COUNT_UPDATES, (struct db_value[]){DB_INT(stream), DB_INT(since_ms)}, 2, &have);
+	/* Not those that lie ahead: they were made by a clock that was set back since. */
+	status = control_db_run(&control->db, DB_COUNT_UPDATES,
+				(struct db_value[]){DB_INT(stream), DB_INT(now_ms - DAY_MS), DB_INT(now_ms)}, 3, &have);
 	if (!status && have >= limit)
 		return refuse_limit(change, CAUSE_UPDATES_LIMIT, have, limit, have + 1);
 	return status;

@@ -252,7 +252,7 @@ static void do_commit(struct reshard *reshard)
 {
 	struct control *control = reshard->control;
 
-	reshard_plan_date(&reshard->plan, reshard->parents, reshard->n_parents, io_wall_ms(control->io));
+	reshard_plan_date(&reshard->plan, reshard->parents, reshard->n_parents, control_wall_ms(control));
 	if (write_children(reshard)) {
 		say_failed(reshard, "commit", STATUS_INTERNAL);
 		reshard->refuse = reshard->n_parents > 0;

@@ -190,7 +190,18 @@ struct store {
 	atomic_bool space_checking;   /* space_job is queued or runs */
 	struct job space_job;
 	atomic_flag poisoned;         /* on_poisoned was called */
+	/* As store_set_clock told, ms ahead of the monotonic clock; CLOCK_UNSET before that. */
+	_Atomic int64_t wall_ahead_ms, believed_ahead_ms;
+	_Atomic int64_t highest_ms;
 };
+
+#define CLOCK_UNSET INT64_MIN
+
+/* ---- store_clock.c ---- */
+
+/* Any thread: the wall clock, ms, but not before the control thread's last reading of it. A clock that was set back between two readings
+ * must not make records that are older than retention knows of (belief.h). */
+int64_t store_stamp_ms(struct store *store);
 
 /* ---- store.c ---- */
 

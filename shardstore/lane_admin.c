@@ -200,19 +200,23 @@ static void retain(struct lane *lane, struct store_admin *admin)
 		lane_admin_answer(lane, admin, STATUS_NOT_FOUND);
 		return;
 	}
-	if (admin->horizon_ms > stream->horizon_ms)
-		stream->horizon_ms = admin->horizon_ms;
+	/* It falls when the clock was set back: what is still there is read again. */
+	stream->horizon_ms = admin->horizon_ms;
 	fifo_push(&stream->admins, &admin->mail);
 	lane_stream_idle(stream);
 }
 
+/* Segments in one pass: between two of them the control thread looks at its clocks again. */
+#define TRIM_AT_ONCE 1
+
 static void trim(struct lane_stream *stream, struct store_admin *admin)
 {
-	uint64_t point = streamlog_trim_point(stream->log, stream->horizon_ms);
+	uint64_t point = streamlog_trim_point(stream->log, stream->horizon_ms, TRIM_AT_ONCE);
 	lane_expire_shards(stream, admin->expired_ms);
 	for (uint32_t i = 0; i < stream->n_shards; i++)
 		index_drop_below(stream->shards[i], point);
-	streamlog_trim(stream->log, stream->horizon_ms);
+	admin->more = streamlog_trim_point(stream->log, stream->horizon_ms, UINT32_MAX) > point;
+	streamlog_trim(stream->log, stream->horizon_ms, TRIM_AT_ONCE);
 	bool sweep = streamlog_wants_sweep(stream->log);
 	if (!sweep && (stream->preparing || !streamlog_wants_rest(stream->log))) {
 		lane_admin_answer(stream->lane, admin, STATUS_OK);

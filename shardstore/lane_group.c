@@ -140,7 +140,9 @@ static void close_group(struct lane_stream *stream)
 	struct lane *lane = stream->lane;
 	struct lane_group *group = stream->open;
 	assert(!stream->flight && group->n);
-	int64_t now_ms = io_wall_ms(lane->io);
+	int64_t now_ms = store_stamp_ms(lane->store);
+	if (now_ms < stream->horizon_ms)
+		now_ms = stream->horizon_ms; /* else nobody could read it */
 	for (uint32_t i = 0; i < group->n; i++) {
 		struct lane_shard *shard = group->shards[i];
 		struct batch *batch = group->batches[i];

@@ -59,8 +59,11 @@ void lane_seal_settle(struct lane_stream *stream)
 		lane_admin_answer(stream->lane, seal, STATUS_IO);
 		return;
 	}
-	for (uint32_t i = 0; i < seal->n_shards; i++)
-		seal->shards[i].end_index = shard_durable_end(lane_stream_shard(stream, seal->shards[i].key.shard));
+	for (uint32_t i = 0; i < seal->n_shards; i++) {
+		const struct lane_shard *shard = lane_stream_shard(stream, seal->shards[i].key.shard);
+		seal->shards[i].end_index = shard_durable_end(shard);
+		seal->shards[i].closed_ms = shard->last_arrival_ms + 1;
+	}
 	lane_admin_answer(stream->lane, seal, STATUS_OK);
 }
 

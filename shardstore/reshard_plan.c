@@ -177,7 +177,11 @@ static void close_shard(struct shard_info *shard, int64_t now_ms)
 	/* Never before it began, on whichever clock: its second may have run ahead, the wall clock may have been set back. */
 	shard->closed = true;
 	shard->closed_s = now_ms / 1000 > shard->key.created_s ? now_ms / 1000 : shard->key.created_s;
-	shard->closed_ms = now_ms > shard->opened_ms ? now_ms : shard->opened_ms;
+	/* Nor before what it holds (closed_ms, as the lane sealed it): it must not expire before its records. */
+	if (shard->closed_ms < shard->opened_ms)
+		shard->closed_ms = shard->opened_ms;
+	if (shard->closed_ms < now_ms)
+		shard->closed_ms = now_ms;
 }
 
 static struct shard_info *find(struct reshard_plan *plan, struct shard_info *parents, uint32_t n, uint32_t number)
@@ -205,7 +209,7 @@ void reshard_plan_date(struct reshard_plan *plan, struct shard_info *parents, ui
 		struct shard_info *child = &plan->children[i];
 
 		child->closed = false;
-		child->key.created_s = child->opened_ms = 0;
+		child->key.created_s = child->opened_ms = child->closed_ms = 0;
 	}
 	/* Whoever is named as a parent is closed; that must be known before any child of it is dated. */
 	for (uint32_t i = 0; i < plan->n; i++) {

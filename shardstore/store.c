@@ -89,6 +89,8 @@ enum status store_open(const struct store_config *config, struct store **out, ch
 	if (!store->config.segment_max)
 		store->config.segment_max = SEGMENT_MAX;
 	atomic_flag_clear(&store->poisoned);
+	atomic_init(&store->wall_ahead_ms, CLOCK_UNSET);
+	atomic_init(&store->believed_ahead_ms, CLOCK_UNSET);
 	enum status status = make_directory(store, why);
 	if (!status)
 		status = start_pools(store, why);

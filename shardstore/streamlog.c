@@ -202,27 +202,27 @@ enum status streamlog_create(const struct streamlog_config *config, struct strea
 /* ---- Retention ---- */
 
 /* How many segments from the oldest lie wholly before the horizon. Never the newest: see the head of this file. */
-static uint32_t trim_count(const struct streamlog *log, int64_t horizon_ms)
+static uint32_t trim_count(const struct streamlog *log, int64_t horizon_ms, uint32_t most)
 {
 	uint32_t n = 0;
-	while (n + 1 < log->n_segments && log->segments[n]->last_arrival_ms < horizon_ms)
+	while (n < most && n + 1 < log->n_segments && log->segments[n]->last_arrival_ms < horizon_ms)
 		n++;
 	return n;
 }
 
-uint64_t streamlog_trim_point(const struct streamlog *log, int64_t horizon_ms)
+uint64_t streamlog_trim_point(const struct streamlog *log, int64_t horizon_ms, uint32_t most)
 {
 	pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&log->lock;
 	pthread_mutex_lock(lock);
-	uint64_t number = log->n_segments ? log->segments[trim_count(log, horizon_ms)]->number : 0;
+	uint64_t number = log->n_segments ? log->segments[trim_count(log, horizon_ms, most)]->number : 0;
 	pthread_mutex_unlock(lock);
 	return number;
 }
 
-uint32_t streamlog_trim(struct streamlog *log, int64_t horizon_ms)
+uint32_t streamlog_trim(struct streamlog *log, int64_t horizon_ms, uint32_t most)
 {
 	pthread_mutex_lock(&log->lock);
-	uint32_t n = trim_count(log, horizon_ms);
+	uint32_t n = trim_count(log, horizon_ms, most);
 	for (uint32_t i = 0; i < n; i++) {
 		log->segments[i]->doomed = true;
 		push_segment(&log->doomed, &log->n_doomed, &log->cap_doomed, log->segments[i]);

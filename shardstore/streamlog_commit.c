@@ -159,6 +159,16 @@ static void open_spare(struct streamlog *log)
 	extent_runs_free(&log->runs);
 }
 
+/* Never before what the log holds: a clock that was set back would make the new segment look a day old, and each commit would make one. */
+static int64_t birth_ms(const struct streamlog *log, const struct shard_mark *marks, uint32_t n_marks)
+{
+	int64_t ms = io_wall_ms(log->io);
+	for (uint32_t i = 0; i < n_marks; i++)
+		if (marks[i].last_arrival_ms > ms)
+			ms = marks[i].last_arrival_ms;
+	return ms;
+}
+
 /* room: for the group that waits; a group larger than a segment gets a segment as large as it needs. */
 static enum status birth(struct streamlog *log, const struct shard_mark *marks, uint32_t n_marks, uint64_t room)
 {
@@ -168,7 +178,7 @@ static enum status birth(struct streamlog *log, const struct shard_mark *marks, 
 	log->header = (struct segment_header){
 		.number = log->next_number,
 		.base = log->next_base,
-		.created_ms = io_wall_ms(log->io),
+		.created_ms = birth_ms(log, marks, n_marks),
 		.epoch = log->epoch,
 		.capacity = log->next_capacity,
 		.length = segment_header_length(n_marks),

@@ -184,7 +184,7 @@ static void tell_segment(struct recover *recover, uint32_t i)
 	for (size_t k = 0; k < scan->n_bad; k++)
 		damage(recover, segment->path, scan->bad[k].offset, scan->bad[k].length, scan->bad[k].what);
 	/* When the lost records arrived nobody knows: retention counts from now, so that the evidence stays as long as a record would. */
-	if (!scan->has_header || scan->n_bad)
+	if ((!scan->has_header || scan->n_bad) && segment->last_arrival_ms < io_wall_ms(recover->log->io))
 		segment->last_arrival_ms = io_wall_ms(recover->log->io);
 	segment->size = scan->end;
 }

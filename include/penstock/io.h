@@ -44,6 +44,8 @@ struct io {
 	int64_t (*free_bytes)(struct io *io, const char *path); /* free space of the file system, for the floor of store.h */
 	int64_t (*wall_ms)(struct io *io);  /* CLOCK_REALTIME, ms since the epoch: arrival times, tokens */
 	uint64_t (*mono_ns)(struct io *io); /* CLOCK_MONOTONIC, ns: leases, buckets, deadlines */
+	uint64_t (*boot_ns)(struct io *io); /* CLOCK_BOOTTIME, ns: runs on while the machine sleeps */
+	int64_t (*vouched_ms)(struct io *io); /* wall_ms, if the kernel reports it synchronised; else -1. One look at both */
 };
 
 /* -EMFILE, -ENFILE: open, sync_dir, list or unlink found no descriptor, or no memory for it (io_posix
@@ -69,5 +71,7 @@ void io_bounded_free(struct io *io);
 
 static inline int64_t io_wall_ms(struct io *io) { return io->wall_ms(io); }
 static inline uint64_t io_mono_ns(struct io *io) { return io->mono_ns(io); }
+static inline uint64_t io_boot_ns(struct io *io) { return io->boot_ns(io); }
+static inline int64_t io_vouched_ms(struct io *io) { return io->vouched_ms(io); }
 
 #endif

@@ -180,6 +180,7 @@ static struct io memory = {
 	.list = memory_list,
 	.wall_ms = memory_wall_ms,
 	.mono_ns = memory_mono_ns,
+	.boot_ns = memory_mono_ns,
 };
 
 /* ---- Right checksums ---- */

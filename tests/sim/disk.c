@@ -464,6 +464,15 @@ static uint64_t sim_mono_ns(struct io *io)
 	return now;
 }
 
+static int64_t sim_vouched_ms(struct io *io)
+{
+	struct sim_disk *disk = disk_of(io);
+	pthread_mutex_lock(&disk->lock);
+	int64_t now = disk->vouched ? disk->wall_ms : -1;
+	pthread_mutex_unlock(&disk->lock);
+	return now;
+}
+
 /* ---- Life ---- */
 
 struct sim_disk *sim_disk_new(uint64_t seed)
@@ -487,6 +496,8 @@ struct sim_disk *sim_disk_new(uint64_t seed)
 		.free_bytes = sim_free_bytes,
 		.wall_ms = sim_wall_ms,
 		.mono_ns = sim_mono_ns,
+		.boot_ns = sim_mono_ns,
+		.vouched_ms = sim_vouched_ms,
 	};
 	pthread_mutex_init(&disk->lock, NULL);
 	rng_init(&disk->rng, seed);

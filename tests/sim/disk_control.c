@@ -25,6 +25,14 @@ void sim_disk_step_wall(struct sim_disk *disk, int64_t delta_ms)
 {
 	pthread_mutex_lock(&disk->lock);
 	disk->wall_ms += delta_ms;
+	disk->vouched = false; /* as the kernel does */
+	pthread_mutex_unlock(&disk->lock);
+}
+
+void sim_disk_vouch(struct sim_disk *disk, bool vouched)
+{
+	pthread_mutex_lock(&disk->lock);
+	disk->vouched = vouched;
 	pthread_mutex_unlock(&disk->lock);
 }
 

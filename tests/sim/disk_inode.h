@@ -71,6 +71,7 @@ struct sim_disk {
 	uint64_t capacity;
 	int64_t wall_ms;
 	uint64_t wall_rest_ns, mono_ns;
+	bool vouched;
 };
 
 struct inode *inode_new(struct sim_disk *disk, bool dir);

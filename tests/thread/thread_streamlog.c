@@ -125,10 +125,10 @@ static void publish(const struct extent_ref *extent)
 	prepare_due = streamlog_wants_prepare(streamlog);
 	if (newest % 100 == 0) {
 		int64_t horizon_ms = (int64_t)newest - 400;
-		uint64_t keep = streamlog_trim_point(streamlog, horizon_ms);
+		uint64_t keep = streamlog_trim_point(streamlog, horizon_ms, UINT32_MAX);
 		while (extents[oldest].segment->number < keep)
 			oldest++;
-		sweep_due = streamlog_trim(streamlog, horizon_ms) > 0;
+		sweep_due = streamlog_trim(streamlog, horizon_ms, UINT32_MAX) > 0;
 	}
 	pthread_cond_broadcast(&changed);
 	pthread_mutex_unlock(&lock);

@@ -136,6 +136,18 @@ static int64_t fake_wall_ms(struct io *io)
 	(void)io;
 	return fake_now_ms;
 }
+/* The time that retention goes by, behind the wall clock, and the latest time ever shown. */
+static int64_t fake_doubt_ms, fake_latest_ms;
+int64_t store_believed_ms(const struct store *store)
+{
+	(void)store;
+	return fake_now_ms - fake_doubt_ms;
+}
+int64_t store_latest_ms(const struct store *store)
+{
+	(void)store;
+	return fake_latest_ms > fake_now_ms ? fake_latest_ms : fake_now_ms;
+}
 static uint64_t fake_mono_ns(struct io *io)
 {
 	(void)io;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "penstock/catalogue.h"
+#include "penstock/metrics.h"
 #include "penstock/slog.h"
 #include "penstock/store.h"
 
@@ -40,6 +41,11 @@ static void on_admin_mail(struct mail *mail)
 static _Atomic bool no_room;
 
 bool store_has_room(struct store *store) { return (void)store, !no_room; }
+
+void store_set_clock(struct store *store, int64_t wall_ms, int64_t believed_ms, int64_t highest_ms)
+{
+	(void)store, (void)wall_ms, (void)believed_ms, (void)highest_ms;
+}
 
 void store_admin(struct store *store, struct outbox *from, struct store_admin *admin)
 {
@@ -102,6 +108,8 @@ static void store_answer(enum status answer)
 
 /* ---- A clock that can be moved ---- */
 
+#define HOUR_MS INT64_C(3600000)
+
 static _Atomic int64_t clock_offset_ms;
 static struct io moved;
 
@@ -111,6 +119,10 @@ static int64_t moved_wall_ms(struct io *io)
 	return io_wall_ms(io_posix()) + clock_offset_ms;
 }
 
+static _Atomic bool clock_vouched;
+
+static int64_t moved_vouched_ms(struct io *io) { return clock_vouched ? moved_wall_ms(io) : -1; }
+
 /* ---- One worker and one client: this thread ---- */
 
 static struct fixture {
@@ -118,6 +130,7 @@ static struct fixture {
 	struct limits limits;
 	uint64_t transition_ms;
 	int64_t retention_check_ms;
+	bool believe_clock;
 	struct control *control;
 	struct mailbox box;
 	struct outbox outbox;
@@ -141,11 +154,14 @@ static struct control_config config(void)
 {
 	moved = *io_posix();
 	moved.wall_ms = moved_wall_ms;
+	moved.vouched_ms = moved_vouched_ms;
 	return (struct control_config){.io = &moved,
 				       .data_dir = f.dir,
 				       .limits = f.limits,
 				       .transition_ms = f.transition_ms,
-				       .retention_check_ms = f.retention_check_ms};
+				       .retention_check_ms = f.retention_check_ms,
+				       .clock_grace_ms = 24 * HOUR_MS,
+				       .believe_clock = f.believe_clock};
 }
 
 static void start(void)
@@ -770,27 +786,99 @@ TEST(tells_the_lanes_what_has_passed_retention)
 	cr_assert_leq(fake.horizon_ms, io_wall_ms(io_posix()) - 24 * 3600000);
 }
 
-TEST(a_clock_that_leaps_does_not_delete)
+static int64_t told_horizon(void)
+{
+	int64_t horizon_ms;
+
+	store_wait(ADMIN_RETAIN, store_asked(ADMIN_RETAIN) + 2);
+	pthread_mutex_lock(&fake.lock);
+	horizon_ms = fake.horizon_ms;
+	pthread_mutex_unlock(&fake.lock);
+	return horizon_ms;
+}
+
+static int64_t true_horizon(void) { return io_wall_ms(io_posix()) - 24 * HOUR_MS; }
+
+static void begin_retention(void)
 {
 	f.retention_check_ms = 5;
 	start();
 	make("orders", 1);
-	store_wait(ADMIN_RETAIN, 1);
 	slog_set_level(SLOG_ERROR);
-	clock_offset_ms = 48 * INT64_C(3600000);
-	store_wait(ADMIN_RETAIN, store_asked(ADMIN_RETAIN) + 3);
-	pthread_mutex_lock(&fake.lock);
-	cr_assert_leq(fake.horizon_ms, io_wall_ms(io_posix()) - 24 * 3600000 + 1000);
-	pthread_mutex_unlock(&fake.lock);
-	clock_offset_ms = -2 * INT64_C(3600000);
-	store_wait(ADMIN_RETAIN, store_asked(ADMIN_RETAIN) + 3);
-	clock_offset_ms = 1800000;
-	store_wait(ADMIN_RETAIN, store_asked(ADMIN_RETAIN) + 3);
-	pthread_mutex_lock(&fake.lock);
-	cr_assert_geq(fake.horizon_ms, io_wall_ms(io_posix()) + 1700000 - 24 * 3600000, "half an hour is believed");
-	pthread_mutex_unlock(&fake.lock);
-	clock_offset_ms = 0;
+}
+
+/* Stops and starts with the clock so far off. */
+static void start_again(int64_t offset_ms)
+{
 	stop();
+	clock_offset_ms = offset_ms;
+	start();
+}
+
+static void end_retention(void)
+{
+	stop();
+	clock_offset_ms = 0;
+	clock_vouched = f.believe_clock = false;
+}
+
+TEST(a_clock_that_leaps_does_not_delete)
+{
+	begin_retention();
+	clock_offset_ms = 48 * HOUR_MS;
+	cr_assert_leq(told_horizon(), true_horizon());
+	cr_assert_geq(metric_get(METRIC_clock_doubt_ms), 47 * HOUR_MS);
+	clock_offset_ms = -2 * HOUR_MS;
+	cr_assert_leq(told_horizon(), true_horizon() - HOUR_MS, "set back, it is followed");
+	clock_offset_ms = 0;
+	cr_assert_leq(told_horizon(), true_horizon() - HOUR_MS, "what was stamped meanwhile is younger than it says");
+	end_retention();
+	cr_assert_eq(metric_get(METRIC_clock_doubt_ms), 0);
+}
+
+TEST(a_clock_ahead_at_a_start_does_not_delete)
+{
+	begin_retention();
+	start_again(48 * HOUR_MS);
+	cr_assert_leq(told_horizon(), true_horizon());
+	clock_offset_ms = 0;
+	cr_assert_leq(told_horizon(), true_horizon());
+	cr_assert_geq(told_horizon(), true_horizon() - 10000, "it is as if nothing had been");
+	end_retention();
+}
+
+TEST(after_a_time_off_the_kernel_or_an_operator_is_believed)
+{
+	clock_vouched = true;
+	begin_retention();
+	told_horizon();
+	clock_vouched = false;
+	start_again(48 * HOUR_MS);
+	cr_assert_leq(told_horizon(), true_horizon());
+	clock_vouched = true;
+	cr_assert_geq(told_horizon(), true_horizon() + 47 * HOUR_MS, "the kernel");
+	clock_vouched = false;
+	start_again(96 * HOUR_MS);
+	cr_assert_leq(told_horizon(), true_horizon() + 48 * HOUR_MS);
+	f.believe_clock = true;
+	start_again(96 * HOUR_MS);
+	cr_assert_geq(told_horizon(), true_horizon() + 95 * HOUR_MS, "the operator");
+	end_retention();
+}
+
+/* A machine without a clock of its own: it runs behind until the network tells the time. */
+TEST(what_was_stamped_by_a_clock_behind_keeps_its_time)
+{
+	begin_retention();
+	told_horizon();
+	clock_offset_ms = 50 * HOUR_MS;
+	clock_vouched = true;
+	cr_assert_leq(told_horizon(), true_horizon());
+	clock_vouched = false;
+	start_again(50 * HOUR_MS);
+	clock_vouched = true;
+	cr_assert_leq(told_horizon(), true_horizon(), "also after a restart");
+	end_retention();
 }
 
 /* ---- What can be wrong with the file ---- */
@@ -888,7 +976,7 @@ TEST(a_newer_version_is_left_alone)
 	make_and_stop();
 	sql("UPDATE schema_version SET version = 7");
 	expect_refusal(STATUS_CORRUPT, "version 7");
-	sql("UPDATE schema_version SET version = 2");
+	sql("UPDATE schema_version SET version = 3");
 	start();
 	await("orders", STREAM_ACTIVE);
 	stop();

@@ -23,6 +23,7 @@ static struct {
 	uint32_t shards[64], n_shards;            /* of the last SEAL or ADD */
 	bool children_at_add, children_at_switch; /* did the snapshot have them? */
 	uint64_t end_index;
+	int64_t last_ms; /* SEAL: closed_ms */
 } fake = {.lock = PTHREAD_MUTEX_INITIALIZER, .asked = PTHREAD_COND_INITIALIZER, .hold = -1, .end_index = 7};
 
 static struct fixture {
@@ -65,13 +66,18 @@ static void note(const struct store_admin *admin)
 	for (uint32_t i = 0; i < admin->n_shards; i++) {
 		fake.shards[i] = admin->shards[i].key.shard;
 		if (admin->kind == ADMIN_SEAL)
-			admin->shards[i].end_index = fake.end_index;
+			admin->shards[i].end_index = fake.end_index, admin->shards[i].closed_ms = fake.last_ms;
 	}
 }
 
 static _Atomic bool no_room;
 
 bool store_has_room(struct store *store) { return (void)store, !no_room; }
+
+void store_set_clock(struct store *store, int64_t wall_ms, int64_t believed_ms, int64_t highest_ms)
+{
+	(void)store, (void)wall_ms, (void)believed_ms, (void)highest_ms;
+}
 
 void store_admin(struct store *store, struct outbox *from, struct store_admin *admin)
 {
@@ -140,6 +146,10 @@ static int64_t moved_wall_ms(struct io *io)
 	return io_wall_ms(io_posix()) + clock_offset_ms;
 }
 
+static _Atomic bool clock_vouched;
+
+static int64_t moved_vouched_ms(struct io *io) { return clock_vouched ? moved_wall_ms(io) : -1; }
+
 static void on_snapshot(void *arg, struct catalogue *snapshot)
 {
 	(void)arg;
@@ -151,8 +161,13 @@ static void start(void)
 {
 	moved = *io_posix();
 	moved.wall_ms = moved_wall_ms;
-	struct control_config config = {
-		.io = &moved, .data_dir = f.dir, .limits = f.limits, .transition_ms = f.transition_ms, .retention_check_ms = 3600000};
+	moved.vouched_ms = moved_vouched_ms;
+	struct control_config config = {.io = &moved,
+					.data_dir = f.dir,
+					.limits = f.limits,
+					.transition_ms = f.transition_ms,
+					.retention_check_ms = 3600000,
+					.clock_grace_ms = DAY_MS};
 	struct catalogue_reader reader = {.box = &f.box, .on_snapshot = on_snapshot};
 	char *why = NULL;
 	cr_assert_eq(mailbox_init(&f.box, true), 0);
@@ -695,6 +710,7 @@ TEST(deleted_while_the_lane_seals)
 
 TEST(closed_shards_expire)
 {
+	clock_vouched = true;
 	start();
 	make(1);
 	split(0, 1000);
@@ -713,14 +729,64 @@ TEST(closed_shards_expire)
 	stop();
 	cr_expect_eq(sql_int("SELECT count(*) FROM shards"), 3);
 	clock_offset_ms = 0;
+	clock_vouched = false;
 }
 
-TEST(a_file_of_the_version_before_is_taken_up)
+TEST(a_clock_ahead_for_a_while_expires_no_parent)
+{
+	start();
+	make(1);
+	split(0, 1000);
+	await(STREAM_ACTIVE);
+	stop();
+	clock_offset_ms = DAY_MS + 3600000;
+	start();
+	cr_expect_eq(await(STREAM_ACTIVE)->n_shards, 3);
+	stop();
+	clock_offset_ms = 0;
+	start();
+	cr_expect_eq(await(STREAM_ACTIVE)->n_shards, 3, "for good");
+	stop();
+}
+
+TEST(no_shard_closes_before_what_it_holds)
+{
+	start();
+	make(1);
+	fake.last_ms = moved_wall_ms(NULL);
+	clock_offset_ms = -2 * DAY_MS;
+	split(0, 1000);
+	const struct stream_info *s = await(STREAM_ACTIVE);
+	cr_expect_eq(s->shards[0].closed_ms, fake.last_ms);
+	cr_expect_eq(s->shards[1].opened_ms, fake.last_ms);
+	stop();
+	clock_offset_ms = 0;
+}
+
+TEST(a_file_of_version_2_is_taken_up)
+{
+	start();
+	make(2);
+	stop();
+	sql("DROP TABLE clock; DROP TABLE clock_marks; UPDATE schema_version SET version = 2");
+	clock_offset_ms = 40 * DAY_MS; /* when it was last served is not known */
+	start();
+	await(STREAM_ACTIVE);
+	split(0, 1000);
+	cr_expect_eq(await(STREAM_ACTIVE)->n_shards, 4);
+	stop();
+	clock_offset_ms = 0;
+	cr_expect_eq(sql_int("SELECT version FROM schema_version"), CONTROL_SCHEMA_VERSION);
+	cr_expect_lt(sql_int("SELECT min(running_ms + ahead_ms) FROM clock, clock_marks"), moved_wall_ms(NULL) + 60000);
+}
+
+TEST(a_file_of_version_1_is_taken_up)
 {
 	start();
 	make(3);
 	stop();
-	sql("ALTER TABLE streams DROP COLUMN next_shard; DROP TABLE intents; DROP TABLE shard_updates; UPDATE schema_version SET version = "
+	sql("ALTER TABLE streams DROP COLUMN next_shard; DROP TABLE intents; DROP TABLE shard_updates; DROP TABLE clock; DROP TABLE "
+	    "clock_marks; UPDATE schema_version SET version = "
 	    "1");
 	start();
 	await(STREAM_ACTIVE);

@@ -50,6 +50,8 @@ TEST(has_defaults)
 	cr_assert_eq(options.free_floor_mib, 0);
 	cr_assert_eq(options.max_connections, 0);
 	cr_assert_eq(options.idle_s, 300);
+	cr_assert_eq(options.clock_grace_s, 86400);
+	cr_assert_not(options.believe_clock);
 	cr_assert_eq(options.log_level, SLOG_INFO);
 	cr_assert(!options.print_ready);
 	cr_assert_str_eq(options.profile, "none");
@@ -106,7 +108,7 @@ TEST(takes_every_option)
 	cr_assert_eq(options.readers, 8);
 	cr_assert_eq(parse("--limits", "off", "--transition-ms", "0", "--subscription-seconds", "3", "--heartbeat-ms", "100",
 			   "--test-sync-delay-us", "5000", "--free-floor", "64", "--max-connections", "7", "--idle-seconds", "9",
-			   "--log-level", "debug", "--print-ready", NULL),
+			   "--clock-grace", "0", "--believe-clock", "--log-level", "debug", "--print-ready", NULL),
 		     0);
 	cr_assert_eq(options.limits.write_records, 0);
 	cr_assert_eq(options.limits.shards, 0);
@@ -117,6 +119,8 @@ TEST(takes_every_option)
 	cr_assert_eq(options.free_floor_mib, 64);
 	cr_assert_eq(options.max_connections, 7);
 	cr_assert_eq(options.idle_s, 9);
+	cr_assert_eq(options.clock_grace_s, 0);
+	cr_assert(options.believe_clock);
 	cr_assert_eq(options.log_level, SLOG_DEBUG);
 	cr_assert(options.print_ready);
 }
@@ -252,6 +256,8 @@ TEST(help_names_every_option)
 					    "test-sync-delay-us",
 					    "max-connections",
 					    "idle-seconds",
+					    "clock-grace",
+					    "believe-clock",
 					    "log-level",
 					    "print-ready",
 					    "help",

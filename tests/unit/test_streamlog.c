@@ -341,10 +341,10 @@ Test(streamlog, trim_keeps_the_newest_and_its_marks)
 {
 	commit(60);
 	uint32_t n = writer.log->n_segments;
-	cr_assert(streamlog_trim_point(writer.log, SIM_WALL_START_MS) == 1, "nothing arrived before");
-	cr_assert(streamlog_trim(writer.log, SIM_WALL_START_MS) == 0);
-	cr_assert(streamlog_trim_point(writer.log, SIM_WALL_START_MS + 1) == n);
-	cr_assert(streamlog_trim(writer.log, SIM_WALL_START_MS + 1) == n - 1);
+	cr_assert(streamlog_trim_point(writer.log, SIM_WALL_START_MS, UINT32_MAX) == 1, "nothing arrived before");
+	cr_assert(streamlog_trim(writer.log, SIM_WALL_START_MS, UINT32_MAX) == 0);
+	cr_assert(streamlog_trim_point(writer.log, SIM_WALL_START_MS + 1, UINT32_MAX) == n);
+	cr_assert(streamlog_trim(writer.log, SIM_WALL_START_MS + 1, UINT32_MAX) == n - 1);
 	cr_assert(streamlog_sweep(writer.log) == STATUS_OK);
 	cr_assert(writer.log->n_segments == 1 && writer.log->n_doomed == 0);
 	struct told told;
@@ -356,7 +356,7 @@ Test(streamlog, trim_keeps_the_newest_and_its_marks)
 	/* Also over a roll: the newest header alone knows the next indexes. */
 	sim_disk_advance(disk, UINT64_C(1000000000));
 	commit(1);
-	cr_assert(streamlog_trim(writer.log, SIM_WALL_START_MS + 1) == 1);
+	cr_assert(streamlog_trim(writer.log, SIM_WALL_START_MS + 1, UINT32_MAX) == 1);
 	cr_assert(streamlog_sweep(writer.log) == STATUS_OK);
 	reopen(&told, false);
 	check_recovered(&told, writer.acked, next);
@@ -370,7 +370,7 @@ Test(streamlog, reads_in_flight_outlive_trim_and_sweep)
 	struct extent_ref extent = writer.last[0];
 	segment_ref(extent.segment);
 	commit(60);
-	cr_assert(streamlog_trim(writer.log, SIM_WALL_START_MS + 1) > 0);
+	cr_assert(streamlog_trim(writer.log, SIM_WALL_START_MS + 1, UINT32_MAX) > 0);
 	cr_assert(streamlog_sweep(writer.log) == STATUS_OK);
 	cr_assert(sim_disk_file_size(disk, extent.segment->path) == -ENOENT);
 	struct batch *batch = NULL;
@@ -383,7 +383,7 @@ Test(streamlog, reads_in_flight_outlive_trim_and_sweep)
 Test(streamlog, sweep_that_a_full_disk_refuses_goes_on_in_order)
 {
 	commit(60);
-	uint32_t n = streamlog_trim(writer.log, SIM_WALL_START_MS + 1);
+	uint32_t n = streamlog_trim(writer.log, SIM_WALL_START_MS + 1, UINT32_MAX);
 	sim_disk_fail(disk, SIM_UNLINK, 2, 1, ENOSPC);
 	cr_assert(streamlog_sweep(writer.log) == STATUS_DISK_FULL);
 	cr_assert(writer.log->n_doomed == n - 1);

@@ -616,7 +616,7 @@ static void world_step(struct world *world)
 		writer->log = NULL;
 		world_open(world);
 	} else if (dice < 3 && world->trims) {
-		streamlog_trim(writer->log, io_wall_ms(writer->io) - 5000);
+		streamlog_trim(writer->log, io_wall_ms(writer->io) - 5000, UINT32_MAX);
 		streamlog_sweep(writer->log);
 	} else if (dice < 8 && streamlog_wants_prepare(writer->log)) {
 		streamlog_prepare(writer->log);
