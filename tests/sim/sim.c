@@ -16,7 +16,6 @@
 #include "tests/sim/sim.h"
 
 #define MS UINT64_C(1000000)
-#define HOUR_MS INT64_C(3600000)
 #define STEPS_PER_TIME_LIMIT 100000 /* a drain that takes more steps than this does not end */
 
 /* ---- What it says ---- */
@@ -53,12 +52,7 @@ void sim_fail(struct sim *sim, const char *format, ...)
 
 static bool chance(struct sim *sim, unsigned percent) { return rng_chance(&sim->rng, percent); }
 
-void sim_advance(struct sim *sim, uint64_t ns)
-{
-	sim_disk_advance(sim->disk, ns);
-	if (io_wall_ms(sim->io) > sim->wall_max)
-		sim->wall_max = io_wall_ms(sim->io);
-}
+void sim_advance(struct sim *sim, uint64_t ns) { sim_disk_advance(sim->disk, ns); }
 
 /* ---- One thing ---- */
 
@@ -302,15 +296,6 @@ static void pass_time(struct sim *sim)
 		sim_advance(sim, rng_range(&sim->rng, 1000, 30000) * MS);
 }
 
-static void step_clock(struct sim *sim)
-{
-	int64_t delta_ms = (int64_t)rng_below(&sim->rng, 20000) - 10000;
-	if (chance(sim, 25))
-		delta_ms = ((int64_t)rng_below(&sim->rng, 61) - 30) * HOUR_MS;
-	sim_say(sim, "the clock is set by %lld s", (long long)delta_ms / 1000);
-	sim_step_wall(sim, delta_ms);
-}
-
 static void limit_disk(struct sim *sim)
 {
 	sim->full = chance(sim, 60);
@@ -338,15 +323,15 @@ static void fail_call(struct sim *sim)
 static void disturb(struct sim *sim)
 {
 	uint64_t dice = rng_below(&sim->rng, 100);
-	if (sim->retains && dice < 30)
+	if (sim->retains && !sim->clock_steps && dice < 30) /* its horizons follow the wall clock */
 		sim_retain(sim);
-	else if (sim->retains && dice < 33)
-		sim_advance(sim, rng_range(&sim->rng, 6, 26) * 3600 * 1000 * MS); /* a day passes */
-	else if (sim->clock_steps && dice < 45)
-		step_clock(sim);
-	else if (sim->faults && dice < 55 && sim->shortages)
+	else if ((sim->retains || sim->clock_steps) && dice < 33)
+		sim_pass_hours(sim);
+	else if (sim->clock_steps && dice < 60)
+		sim_clock_step(sim);
+	else if (sim->faults && dice < 70 && sim->shortages)
 		lack_files(sim);
-	else if (sim->faults && dice < 55)
+	else if (sim->faults && dice < 70)
 		fail_call(sim);
 	else if (sim->fills && dice < 80)
 		limit_disk(sim);

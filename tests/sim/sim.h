@@ -9,8 +9,8 @@
  * acknowledged, pushed or read in any epoch must be there in all later ones; so must what a snapshot of the catalogue has shown.
  *
  * Files: sim.c scheduler; sim_epoch.c epochs, crashes, planned runs; sim_world.c start and end of the server; sim_truth.c what is known of
- * records; sim_snapshot.c what snapshots may say; sim_change.c what is asked of the catalogue; sim_put.c producers, GetRecords; sim_follow.c
- * pollers that go on from parent to child; sim_client.c subscribers; sim_event.c what an event says. All on one thread. */
+ * records; sim_snapshot.c what snapshots may say; sim_change.c what is asked of the catalogue; sim_put.c producers, GetRecords; sim_clock.c
+ * what the clocks do; sim_follow.c pollers that go on from parent to child; sim_client.c subscribers; sim_event.c what an event says. All on one thread. */
 #ifndef PENSTOCK_TESTS_SIM_H
 #define PENSTOCK_TESTS_SIM_H
 
@@ -34,6 +34,7 @@
 #define SIM_PUT_RECORDS 16
 #define SIM_RECORD_MAX (400u << 10)
 #define SIM_CONTINUATIONS 8
+#define SIM_GRACE_MS INT64_C(86400000)
 #define SIM_STEPS 1500    /* of a seed */
 #define SIM_TRACE 24      /* lines of the trace that a failure shows */
 
@@ -48,6 +49,7 @@ struct sim_origin { /* by id: what was put */
 	uint32_t size;
 	uint32_t key;     /* below SIM_KEYS */
 	bool refused;     /* answered THROTTLED: must never be seen */
+	uint64_t put_ns;  /* when it was sent */
 	struct sim_shard *shard; /* where it was seen; NULL: nowhere yet */
 	uint64_t index;
 };
@@ -57,6 +59,7 @@ struct sim_shard {
 	uint32_t number;
 	bool known;                 /* a snapshot has shown it */
 	bool expired;               /* retention has taken it from the catalogue */
+	uint64_t open_ns;           /* when a snapshot last had it open; 0: none did */
 	struct shard_info info;     /* as the latest snapshot that had it */
 	struct sim_record *records; /* records[0] is not used */
 	uint64_t n, cap;            /* indexes below n may be known */
@@ -158,6 +161,7 @@ struct sim {
 	unsigned n_workers, n_lanes;
 	bool retains, faults, fills, clock_steps, reshards, skewed;
 	bool shortages; /* the faults are lacks of descriptors, which break nothing */
+	bool lasting;               /* clock_steps: a clock may be wrong for longer than the grace, or wrong and vouched for */
 
 	/* truth */
 	struct sim_stream streams[SIM_STREAMS]; /* ids rise */
@@ -166,9 +170,12 @@ struct sim {
 	uint64_t n_puts, cap_puts;  /* ids from 1 */
 	uint128 hashes[SIM_KEYS];
 	uint8_t *noise;             /* where data of records is cut from */
-	int64_t wall_max, wall_min; /* latest and earliest wall clock ever */
-	int64_t trust_ms;           /* what retention may take for the time, at trust_ns: no leap is in it */
-	uint64_t trust_ns;
+	int64_t wall_min;           /* the earliest that the wall clock ever showed */
+	int64_t ahead_max_ms;       /* how far it ever was ahead of the monotonic clock, at most */
+	int64_t error_ms;           /* what it is wrong by now */
+	uint64_t wrong_ns;          /* since when the server runs with a wrong one */
+	uint64_t steady_ns;         /* since when it has run without a step, a pause or a start */
+	bool was_behind;            /* it was ever: some stamps are too old */
 
 	/* this epoch */
 	struct control *control;
@@ -234,9 +241,16 @@ void sim_observe(struct sim *sim, struct sim_shard *shard, const struct record *
 void sim_observe_gap(struct sim *sim, struct sim_shard *shard, uint64_t from, uint64_t to, const char *who);
 /* Reads every shard from its oldest record to its end. false: the disk died meanwhile, or sim->failed. */
 bool sim_check_all(struct sim *sim);
-int64_t sim_trust(const struct sim *sim); /* the latest moment that retention may take for now */
-int64_t sim_horizon(const struct sim *sim, const struct sim_stream *stream); /* what arrived before may be gone */
-void sim_step_wall(struct sim *sim, int64_t delta_ms);
+/* May retention have taken that record, or one that is as old? */
+bool sim_may_be_gone(const struct sim *sim, const struct sim_shard *shard, uint64_t index);
+bool sim_has_aged(const struct sim *sim, uint64_t since_ns); /* a shard that was still open then: may it have expired? */
+
+/* ---- sim_clock.c ---- */
+void sim_clock_init(struct sim *sim);
+void sim_clock_step(struct sim *sim);  /* the clock is set, wrong or right; or the kernel synchronises it */
+void sim_clock_start(struct sim *sim); /* before a start: the machine was off, its clock is what it is */
+bool sim_clock_confirm(struct sim *sim); /* is this start one with --believe-clock? */
+void sim_pass_hours(struct sim *sim);  /* the server runs on for hours */
 
 /* ---- sim_snapshot.c ---- */
 void sim_snapshot_seen(struct sim *sim, const struct catalogue *snapshot);

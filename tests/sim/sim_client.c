@@ -125,7 +125,7 @@ static void check_start(struct sim_client *client)
 	case POSITION_AT_TIME:
 		for (uint64_t i = 1; i < shard->n; i++) {
 			const struct sim_record *record = &shard->records[i];
-			if (!record->id || record->arrival_ms < sim_horizon(sim, shard->stream))
+			if (!record->id || sim_may_be_gone(sim, shard, i))
 				continue;
 			bool before = record->arrival_ms < client->position.time_ms;
 			if (i < next ? !before : before && i <= client->low)

@@ -12,8 +12,6 @@
 
 #include "tests/sim/sim.h"
 
-#define HOUR_MS INT64_C(3600000)
-
 struct sim_stream *sim_stream_of(struct sim *sim, uint64_t id)
 {
 	for (unsigned i = 0; i < sim->n_streams; i++)
@@ -27,7 +25,7 @@ bool sim_shard_ends(const struct sim_shard *shard) { return shard->expired || si
 
 bool sim_shard_may_be_gone(const struct sim *sim, const struct sim_shard *shard)
 {
-	return sim_shard_ends(shard) || (shard->info.closed && shard->info.closed_ms < sim_horizon(sim, shard->stream));
+	return sim_shard_ends(shard) || (shard->info.closed && sim_has_aged(sim, shard->open_ns));
 }
 
 struct sim_shard *sim_any_shard(struct sim *sim, const struct catalogue *snapshot)
@@ -57,7 +55,7 @@ static void check_same(struct sim *sim, const struct sim_shard *shard, const str
 /* Closed by a commit that nobody heard of before the process ended, and long enough ago for whoever started next: its children show it. */
 static bool passed_unseen(const struct sim *sim, const struct sim_shard *shard, const struct stream_info *info)
 {
-	if (shard->info.closed || stream_shard(info, shard->number) || sim->wall_min >= sim_trust(sim) - info->retention_hours * HOUR_MS)
+	if (shard->info.closed || stream_shard(info, shard->number) || !sim_has_aged(sim, shard->open_ns))
 		return false;
 	for (uint32_t i = 0; i < info->n_shards; i++)
 		if (info->shards[i].parent == shard->number || info->shards[i].adjacent == shard->number)
@@ -105,6 +103,8 @@ static void see_shard(struct sim *sim, struct sim_stream *stream, const struct s
 	shard->stream = stream;
 	shard->number = number;
 	shard->info = *info;
+	if (!info->closed)
+		shard->open_ns = io_mono_ns(sim->io);
 }
 
 static int by_hash(const void *a, const void *b)
@@ -141,7 +141,7 @@ static void miss_shards(struct sim *sim, struct sim_stream *stream, const struct
 		if (!shard->known || shard->expired || stream_shard(info, i))
 			continue;
 		bool passed = passed_unseen(sim, shard, info);
-		if (!passed && (!shard->info.closed || shard->info.closed_ms >= sim_trust(sim) - info->retention_hours * HOUR_MS)) {
+		if (!passed && (!shard->info.closed || !sim_has_aged(sim, shard->open_ns))) {
 			sim_fail(sim, "catalogue: shard %u of stream %llu is lost", i, (unsigned long long)stream->id);
 			return;
 		}

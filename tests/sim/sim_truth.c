@@ -6,34 +6,26 @@
  * A record's key names its partition key and its id, its data is a piece of fixed noise that the id picks: so each sight can be checked
  * byte by byte without a copy. Ids rise as records are put; so within a key they must rise through a shard, and from parent to child.
  *
- * What retention may take: what arrived before the horizon that lanes were told, or a day before a time that no leap of the clock has
- * moved. */
+ * What retention may take: what was put a day ago, by a clock that nothing sets; and what arrived before the horizon that lanes were told
+ * beside the control thread. Where a wrong clock lasts, it may take all. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "shardstore/lane.h" /* the lane's durable end: the only private thing that is looked at */
 #include "tests/sim/sim.h"
 
-#define DAY_MS INT64_C(86400000)
-#define LEAP_MS INT64_C(3600000)
+#define DAY_NS UINT64_C(86400000000000)
+#define SLACK_NS UINT64_C(10000000)         /* clocks are read to the ms */
+#define SEEN_LATE_NS UINT64_C(900000000000) /* snapshots are seen later than they are made */
 
 /* ---- Time ---- */
 
-int64_t sim_trust(const struct sim *sim) { return sim->trust_ms + (int64_t)((io_mono_ns(sim->io) - sim->trust_ns) / 1000000) + 1; }
-
-void sim_step_wall(struct sim *sim, int64_t delta_ms)
+static bool is_old(const struct sim *sim, uint64_t since_ns, uint64_t slack_ns)
 {
-	sim_disk_step_wall(sim->disk, delta_ms);
-	int64_t wall_ms = io_wall_ms(sim->io), trust_ms = sim_trust(sim);
-	if (wall_ms > sim->wall_max)
-		sim->wall_max = wall_ms;
-	if (wall_ms < sim->wall_min)
-		sim->wall_min = wall_ms;
-	if (wall_ms > trust_ms && wall_ms <= trust_ms + LEAP_MS) {
-		sim->trust_ms = wall_ms;
-		sim->trust_ns = io_mono_ns(sim->io);
-	}
+	return sim->lasting || io_mono_ns(sim->io) - since_ns + slack_ns >= DAY_NS;
 }
+
+bool sim_has_aged(const struct sim *sim, uint64_t since_ns) { return is_old(sim, since_ns, SEEN_LATE_NS); }
 
 /* ---- Records ---- */
 
@@ -44,7 +36,7 @@ uint64_t sim_origin_new(struct sim *sim, uint32_t size, uint32_t key)
 		sim->puts = xrealloc(sim->puts, sim->cap_puts * sizeof(*sim->puts));
 	}
 	uint64_t id = ++sim->n_puts;
-	sim->puts[id] = (struct sim_origin){.size = size, .key = key};
+	sim->puts[id] = (struct sim_origin){.size = size, .key = key, .put_ns = io_mono_ns(sim->io)};
 	return id;
 }
 
@@ -125,7 +117,7 @@ void sim_observe(struct sim *sim, struct sim_shard *shard, const struct record *
 	}
 	if (origin->refused)
 		sim_fail(sim, "%s: shard %u index %llu: id %llu was refused", who, shard->number, index, (unsigned long long)id);
-	if (record->arrival_ms > sim->wall_max)
+	if (record->arrival_ms > (int64_t)(io_mono_ns(sim->io) / 1000000) + sim->ahead_max_ms + 1)
 		sim_fail(sim, "%s: shard %u index %llu arrived in the future", who, shard->number, index);
 	struct sim_record *was = known(shard, record->index);
 	if (was->id && (was->id != id || was->arrival_ms != record->arrival_ms))
@@ -142,26 +134,27 @@ void sim_observe(struct sim *sim, struct sim_shard *shard, const struct record *
 		sim_fail(sim, "%s: shard %u index %llu arrived before its predecessor", who, shard->number, index);
 }
 
-int64_t sim_horizon(const struct sim *sim, const struct sim_stream *stream)
+/* One that nobody saw came after those in front of it that somebody did; 0: nobody saw any. */
+static uint64_t known_before(const struct sim_shard *shard, uint64_t index)
 {
-	int64_t day_ms = sim_trust(sim) - DAY_MS;
-	return day_ms > stream->horizon_ms ? day_ms : stream->horizon_ms;
+	uint64_t i = index < shard->n ? index : shard->n ? shard->n - 1 : 0;
+	while (i > 0 && !shard->records[i].id)
+		i--;
+	return i;
 }
 
-/* When it arrived, at the earliest: one that nobody saw came after those in front of it that somebody did. */
-static int64_t arrival_of(const struct sim *sim, const struct sim_shard *shard, uint64_t index)
+bool sim_may_be_gone(const struct sim *sim, const struct sim_shard *shard, uint64_t index)
 {
-	for (uint64_t i = index < shard->n ? index : shard->n ? shard->n - 1 : 0; i > 0; i--)
-		if (shard->records[i].id)
-			return shard->records[i].arrival_ms;
-	return sim->wall_min;
+	uint64_t known_index = known_before(shard, index);
+	int64_t arrival_ms = known_index ? shard->records[known_index].arrival_ms : sim->wall_min;
+	uint64_t put_ns = known_index ? sim->puts[shard->records[known_index].id].put_ns : 0;
+	return arrival_ms < shard->stream->horizon_ms || is_old(sim, put_ns, SLACK_NS);
 }
 
 void sim_observe_gap(struct sim *sim, struct sim_shard *shard, uint64_t from, uint64_t to, const char *who)
 {
-	int64_t horizon_ms = sim_horizon(sim, shard->stream);
 	for (uint64_t index = from; index < to; index++) {
-		if (arrival_of(sim, shard, index) >= horizon_ms) {
+		if (!sim_may_be_gone(sim, shard, index)) {
 			sim_fail(sim, "%s: shard %u: index %llu is skipped (from %llu to %llu)", who, shard->number,
 				 (unsigned long long)index, (unsigned long long)from, (unsigned long long)to);
 			return;

@@ -42,7 +42,8 @@ static void choose_kind(struct sim *sim)
 	sim->faults = rng_chance(rng, 25);
 	sim->shortages = sim->faults && rng_chance(rng, 40);
 	sim->fills = sim->faults || rng_chance(rng, 15);
-	sim->clock_steps = rng_chance(rng, 25);
+	sim->clock_steps = rng_chance(rng, 30);
+	sim->lasting = sim->clock_steps && rng_chance(rng, 25);
 	sim->reshards = rng_chance(rng, 75);
 	sim->skewed = rng_chance(rng, 40);
 	choose_limits(sim);
@@ -50,7 +51,7 @@ static void choose_kind(struct sim *sim)
 		return;
 	/* One blow, and nothing else that could be its cause. */
 	sim->transition_ms = sim->transition_ms ? 1 : 0;
-	sim->retains = sim->clock_steps = false;
+	sim->retains = sim->clock_steps = sim->lasting = false;
 	sim->faults = sim->fills = sim->plan->blow > SIM_BLOW_CRASH;
 	sim->shortages = sim->plan->blow == SIM_BLOW_EMFILE;
 	sim->reshards = true;
@@ -77,9 +78,8 @@ void sim_world_init(struct sim *sim)
 	sim_disk_set_direct(sim->disk, rng_chance(&sim->rng, 67)   ? SIM_DIRECT_DONE
 				       : rng_chance(&sim->rng, 50) ? SIM_DIRECT_REFUSED
 								   : SIM_DIRECT_REFUSED_LATE);
-	sim->trust_ns = io_mono_ns(sim->io);
-	sim->trust_ms = sim->wall_min = sim->wall_max = io_wall_ms(sim->io);
 	choose_kind(sim);
+	sim_clock_init(sim);
 	make_noise(sim);
 	mailbox_init(&sim->box, false);
 	outbox_init(&sim->outbox);
@@ -180,6 +180,8 @@ static bool open_catalogue(struct sim *sim)
 					.limits = sim->limits,
 					.transition_ms = sim->transition_ms,
 					.retention_check_ms = sim->retains ? 2000 : 0,
+					.clock_grace_ms = SIM_GRACE_MS,
+					.believe_clock = sim_clock_confirm(sim),
 					.stepped = true,
 					.reserve_bytes = 256 << 10,
 					.vfs = SIM_VFS};
@@ -273,11 +275,7 @@ static bool start_control(struct sim *sim)
 bool sim_world_open(struct sim *sim)
 {
 	sim->poisoned = sim->stopping = false;
-	/* Whoever starts takes the clock as it is. */
-	if (io_wall_ms(sim->io) > sim_trust(sim)) {
-		sim->trust_ms = io_wall_ms(sim->io);
-		sim->trust_ns = io_mono_ns(sim->io);
-	}
+	sim_clock_start(sim);
 	if (!open_catalogue(sim) || !open_store(sim))
 		return false;
 	for (unsigned w = 0; w < sim->n_workers; w++)
