@@ -52,6 +52,7 @@ struct control {
 	struct belief belief;        /* the time that retention goes by */
 	uint64_t clock_save_ns;      /* when it is written down next, though nothing changed */
 	uint64_t clock_retry_ns;     /* after a failure: not before */
+	int64_t clock_ahead_ms;      /* how far the wall clock was ahead of the io table's boot_ns, when that was written down last */
 	int64_t clock_told_ms;       /* what the gauge has of it */
 	bool clock_apart;            /* the log has it that wall clock and retention's time are far apart */
 };

@@ -5,13 +5,13 @@
  *
  * Happy path:
  * - open: what the last process believed is read from the catalogue; then the first reading
- * - a reading: the store learns how the clocks stand to the monotonic clock (store_set_clock), the gauge moves, and a line tells when the
- *   wall clock and retention's time part by more than an hour, or meet again
- * - written down when it changed by more than the passing of time, every ten minutes, and at the end
+ * - a reading: what changed is written down; then the store learns how the clocks stand to the monotonic clock (store_set_clock), the gauge
+ * moves, and a line tells when the wall clock and retention's time part by more than an hour, or meet again
+ * - written down when it changed by more than the passing of time, at once; else every ten minutes, and at the end
  *
  * Failure modes:
- * - the catalogue cannot be written: control_db.c logs it; it is tried again a minute later. What was not written is time that counts
- *   as a pause at the next start: it keeps data longer, and deletes nothing.
+ * - the catalogue cannot be written: control_db.c logs it; it is tried again a minute later, and until then stamps run on as if the clock
+ *   had not been set. Running time that was not written counts as a pause at the next start: it keeps data longer, and deletes nothing.
  *
  * Thread: control; before control_start and after control_stop, the main thread. */
 #include "penstock/metrics.h"
@@ -112,28 +112,45 @@ static void tell_people(struct control *control, int64_t wall_ms, bool vouched)
 	control->clock_apart = apart;
 }
 
-static void tell_set_back(const struct control *control, int64_t wall_ms, int64_t before_ms)
+static void tell_set_back(int64_t wall_ms, int64_t before_ms)
 {
 	if (before_ms - wall_ms > APART_MS)
 		slog(SLOG_WARN, "clock_set_back", "wall_ms=%lld back_s=%lld note=\"retention follows at once; this keeps records longer\"",
 		     (long long)wall_ms, (long long)(before_ms - wall_ms) / 1000);
-	(void)control;
+}
+
+/* The wall clock as of the last reading that was written down, run on. */
+static int64_t kept_ms(const struct control *control) { return (int64_t)(io_boot_ns(control->io) / 1000000) + control->clock_ahead_ms; }
+
+/* A time that was set back is stamped with only once it is written down that it was: a crash would forget why records are older than they
+ * should be. Inside a transaction nothing is written: it may be rolled back. */
+static bool keep(struct control *control, int64_t wall_ms)
+{
+	if (control->belief.changed && sqlite3_get_autocommit(control->db.sqlite))
+		control_clock_save(control, false);
+	if (control->belief.changed)
+		return false;
+	control->clock_ahead_ms = wall_ms - (int64_t)(io_boot_ns(control->io) / 1000000);
+	if (control->store)
+		store_set_clock(control->store, wall_ms, belief_ms(&control->belief), control->belief.highest_ms);
+	return true;
 }
 
 int64_t control_wall_ms(struct control *control)
 {
 	int64_t vouched_ms = io_vouched_ms(control->io), before_ms = belief_ms(&control->belief);
-	int64_t wall_ms = vouched_ms >= 0 ? vouched_ms : io_wall_ms(control->io);
+	int64_t wall_ms = vouched_ms >= 0 ? vouched_ms : io_wall_ms(control->io), kept;
 	bool known = control->belief.known;
 
 	control_assert_thread(control);
 	belief_read(&control->belief, io_boot_ns(control->io), wall_ms, vouched_ms >= 0);
 	if (known)
-		tell_set_back(control, wall_ms, before_ms);
+		tell_set_back(wall_ms, before_ms);
 	tell_people(control, wall_ms, vouched_ms >= 0);
-	if (control->store)
-		store_set_clock(control->store, wall_ms, belief_ms(&control->belief), control->belief.highest_ms);
-	return wall_ms;
+	if (keep(control, wall_ms))
+		return wall_ms;
+	kept = kept_ms(control);
+	return wall_ms > kept ? wall_ms : kept;
 }
 
 int64_t control_believed_ms(struct control *control)
@@ -152,6 +169,7 @@ enum status control_clock_open(struct control *control, const struct control_con
 		return status;
 	if (config->believe_clock)
 		belief_confirm(&control->belief);
+	control->clock_ahead_ms = io_wall_ms(control->io) - (int64_t)(io_boot_ns(control->io) / 1000000);
 	control_wall_ms(control);
 	return STATUS_OK;
 }

@@ -122,9 +122,12 @@ static void check_believed(struct sim *sim)
 
 void sim_pass_hours(struct sim *sim)
 {
-	uint64_t end_ns = io_mono_ns(sim->io) + rng_range(&sim->rng, 6, 27) * HOUR_NS;
+	uint64_t end_ns = io_mono_ns(sim->io) + rng_range(&sim->rng, 6, 30) * HOUR_NS;
 	uint64_t right_ns = sim->lasting ? UINT64_MAX : sim->wrong_ns + rng_below(&sim->rng, WRONG_MOST_NS);
 	sim_say(sim, "hours pass");
+	sim_advance(sim, 10000 * MS);
+	sim_drain(sim); /* the control thread may not have run for long: that is a pause */
+	sim->steady_ns = io_mono_ns(sim->io);
 	while (io_mono_ns(sim->io) < end_ns && !sim_over(sim)) {
 		if (sim->error_ms && io_mono_ns(sim->io) >= right_ns)
 			set_error(sim, 0);
