@@ -266,6 +266,7 @@ static enum status open_catalogue(struct program *program, char **why)
 		.limits = program->options.limits,
 		.transition_ms = program->options.transition_ms,
 		.reserve_bytes = RESERVE_BYTES,
+		.retention_check_ms = (int64_t)program->options.retention_ms,
 		.clock_grace_ms = (int64_t)program->options.clock_grace_s * 1000,
 		.believe_clock = program->options.believe_clock,
 	};

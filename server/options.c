@@ -109,6 +109,8 @@ static const char usage[] = "Usage: penstock [OPTION]...\n"
 			    "  --print-ready             print `listening ADDR:PORT` on stdout once it\n"
 			    "                            serves, a line for each address\n"
 			    "  --test-sync-delay-us N    add so much to each sync of the disk: for tests [0]\n"
+			    "  --test-retention-ms N     between two looks for what has passed retention: for\n"
+			    "                            tests [10000]\n"
 			    "  --help                    this\n"
 			    "  --version                 the version\n"
 			    "\n"
@@ -294,6 +296,7 @@ static const struct option_rule rules[] = {
 	NUMBER("clock-grace", TAKE_UINT64, clock_grace_s, 0, 366 * DAY_S),
 	{"believe-clock", TAKE_FLAG, FIELD(believe_clock), 0, 0, NULL, NULL},
 	NUMBER("test-sync-delay-us", TAKE_UINT64, fsync_delay_us, 0, 10000000),
+	NUMBER("test-retention-ms", TAKE_UINT64, retention_ms, 1, HOUR_MS),
 	STRING("profile", profile, is_profile, "aws or none"),
 	{"fault", TAKE_FAULT, FIELD(faults), 0, 0, NULL, "NAME=SHARE, such as throttle=0.1"},
 	NUMBER("fault-seed", TAKE_UINT64, faults.seed, 0, UINT64_C(999999999999999999)),
@@ -563,6 +566,7 @@ static struct options defaults(void)
 		.transition_ms = 20,
 		.subscription_s = 300,
 		.clock_grace_s = DAY_S,
+		.retention_ms = 10000,
 		.heartbeat_ms = 5000,
 		.profile = "none",
 		.faults = {.seed = 1},

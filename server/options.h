@@ -43,6 +43,7 @@ struct options {
 	uint64_t heartbeat_ms;       /* --heartbeat-ms N; 5000 */
 	const char *profile;         /* --profile aws|none; none */
 	struct fault_rules faults;   /* each --fault NAME[.OPERATION]=SHARE[:TIME]; --fault-seed N, also the profile's; 1 */
+	uint64_t retention_ms;       /* --test-retention-ms N: between rounds of retention; tests; 10000 */
 	uint64_t fsync_delay_us;     /* --test-sync-delay-us N: adds to each fdatasync; tests and benchmarks */
 	unsigned max_connections;    /* --max-connections N; 0: 20000, or what the limit on open files leaves (files.h) */
 	unsigned connections_per_address; /* --max-connections-per-address N; 0: 2000, and loopback is not counted */

@@ -88,8 +88,9 @@ static void trust_last(struct belief *belief)
 
 static void expire(struct belief *belief)
 {
-	/* The slack: a record may have been stamped just before the reading after the mark. */
-	int64_t before_ms = belief->running_ms - belief->grace_ms - BELIEF_PAUSE_MS;
+	/* A record may have been stamped just before the reading after the mark. */
+	int64_t slack_ms = belief->grace_ms / 10 < BELIEF_PAUSE_MS ? belief->grace_ms / 10 : BELIEF_PAUSE_MS;
+	int64_t before_ms = belief->running_ms - belief->grace_ms - slack_ms;
 	uint32_t n = 0;
 
 	while (belief->n - n > 1 && (belief->grace_ms == 0 || belief->marks[n].at_ms < before_ms))

@@ -13,7 +13,7 @@
  * - a lane says that it cannot: it has said so in the log, and is asked again in the next round */
 #include <stdlib.h>
 
-#include "penstock/slog.h"
+#include "penstock/metrics.h"
 #include "shardstore/control.h"
 
 #define HOUR_MS INT64_C(3600000)
@@ -79,6 +79,7 @@ uint64_t control_run_retention(struct control *control, uint64_t now_ns)
 	control_clock_save(control, false);
 	if (control->retains_in_flight > 0)
 		return control->retain_at_ns;
+	metric_add(METRIC_retention_rounds, 1);
 	expire_shards(control, now_ms);
 	for (uint32_t i = 0; i < control->catalogue->n_streams; i++) {
 		const struct stream_info *stream = &control->catalogue->streams[i];

@@ -52,6 +52,7 @@
 	C(socket_bytes, "Bytes written to sockets")                                              \
 	G(body_bytes, "Bytes of request bodies in memory")                                       \
 	G(answer_bytes, "Bytes of answers in memory")                                            \
+	C(retention_rounds, "Rounds in which lanes were told what has passed retention")         \
 	G(clock_doubt_ms, "Milliseconds that the wall clock is ahead of the time that retention goes by") \
 	G(connections_max, "Connections that are accepted at most")                              \
 	G(files_limit, "Descriptors that the process may have open (RLIMIT_NOFILE)")             \

@@ -9,11 +9,11 @@ from penstock_client import ROOT
 Call = collections.namedtuple("Call", "ns number name path failed")
 
 
-def compile_shim(folder):
-    """Into a folder of the test's own."""
-    shim = os.path.join(folder, "fault.so")
+def compile_shim(folder, name="fault"):
+    """Into a folder of the test's own: fault.c, or another of tests/crash."""
+    shim = os.path.join(folder, f"{name}.so")
     flags = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror", "-O1", "-shared", "-fPIC"]
-    source = str(ROOT / "tests" / "crash" / "fault.c")
+    source = str(ROOT / "tests" / "crash" / f"{name}.c")
     subprocess.run([os.environ.get("CC", "cc"), *flags, "-o", shim, source, "-ldl"], check=True)
     return shim
 

@@ -108,7 +108,8 @@ TEST(takes_every_option)
 	cr_assert_eq(options.readers, 8);
 	cr_assert_eq(parse("--limits", "off", "--transition-ms", "0", "--subscription-seconds", "3", "--heartbeat-ms", "100",
 			   "--test-sync-delay-us", "5000", "--free-floor", "64", "--max-connections", "7", "--idle-seconds", "9",
-			   "--clock-grace", "0", "--believe-clock", "--log-level", "debug", "--print-ready", NULL),
+			   "--clock-grace", "0", "--believe-clock", "--test-retention-ms", "50", "--log-level", "debug", "--print-ready",
+			   NULL),
 		     0);
 	cr_assert_eq(options.limits.write_records, 0);
 	cr_assert_eq(options.limits.shards, 0);
@@ -120,6 +121,7 @@ TEST(takes_every_option)
 	cr_assert_eq(options.max_connections, 7);
 	cr_assert_eq(options.idle_s, 9);
 	cr_assert_eq(options.clock_grace_s, 0);
+	cr_assert_eq(options.retention_ms, 50);
 	cr_assert(options.believe_clock);
 	cr_assert_eq(options.log_level, SLOG_DEBUG);
 	cr_assert(options.print_ready);
@@ -254,6 +256,7 @@ TEST(help_names_every_option)
 					    "subscription-seconds",
 					    "heartbeat-ms",
 					    "test-sync-delay-us",
+					    "test-retention-ms",
 					    "max-connections",
 					    "idle-seconds",
 					    "clock-grace",
