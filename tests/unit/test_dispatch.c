@@ -609,6 +609,29 @@ static const char *filtered(const char *filter)
 	return listed();
 }
 
+/* A stream that was made anew within the second has its creation ahead of the clock; its shards were split before that moment. */
+Test(ops, a_creation_ahead_of_the_clock_hides_no_parent)
+{
+	streams[2].created_ms = (CREATED_S + 500) * 1000;
+	cr_expect_str_eq(filtered("\"Type\":\"AT_TRIM_HORIZON\""), "014");
+	cr_expect_str_eq(filtered("\"Type\":\"FROM_TRIM_HORIZON\""), "012345");
+	call("GetShardIterator", "{\"StreamName\":\"orders\",\"ShardId\":\"shardId-000000000000\",\"ShardIteratorType\":\"TRIM_HORIZON\"}");
+	cr_expect_not_null(sent_locate);
+}
+
+/* By the time that retention goes by, not by a clock that is ahead. */
+Test(ops, what_is_listed_as_expired)
+{
+	int64_t now_ms = fake_now_ms;
+	fake_now_ms = (CREATED_S + 100) * 1000 + INT64_C(50) * 3600000;
+	cr_expect_str_eq(filtered("\"Type\":\"FROM_TRIM_HORIZON\""), "235");
+	fake_doubt_ms = INT64_C(50) * 3600000;
+	cr_expect_str_eq(filtered("\"Type\":\"FROM_TRIM_HORIZON\""), "012345");
+	cr_expect_str_eq(filtered("\"Type\":\"AT_TRIM_HORIZON\""), "014");
+	fake_doubt_ms = 0;
+	fake_now_ms = now_ms;
+}
+
 Test(ops, R12_list_shards_filters)
 {
 	cr_expect_str_eq(filtered("\"Type\":\"FROM_TRIM_HORIZON\""), "012345");
@@ -747,6 +770,25 @@ Test(ops, put_record_ordering_number)
 	snprintf(message, sizeof(message),
 		 "ExclusiveMinimumSequenceNumber %s used in PutRecord on stream orders under account 000000000000 is invalid.", digits);
 	EXPECT_ERROR("InvalidArgumentException", message);
+	/* What was given out before the clock was set back. */
+	fake_latest_ms = NOW_MS + 1000;
+	call("PutRecord", body);
+	stored(0, 1);
+	put_done();
+	fake_latest_ms = 0;
+}
+
+/* A child's seconds run ahead of the clock: its first numbers are of its creation's second. */
+Test(ops, put_record_ordering_number_of_a_child)
+{
+	char digits[SEQ_DIGITS + 1] = {0}, body[256];
+	orders_shards[2].key.created_s = NOW_MS / 1000 + 30;
+	seq_format(digits, &orders_shards[2].key, 1, seq_time_s(&orders_shards[2].key, NOW_MS));
+	snprintf(body, sizeof(body),
+		 "{\"StreamName\":\"orders\",\"PartitionKey\":\"a\",\"Data\":\"\",\"SequenceNumberForOrdering\":\"%s\"}", digits);
+	call("PutRecord", body);
+	stored(0, 2);
+	put_done();
 }
 
 Test(ops, R17_put_to_a_stream_in_transition_is_not_found)

@@ -77,6 +77,9 @@ static void reshard(void)
 	settle();
 	cr_assert(seal.done);
 	cr_assert_eq(seal.admin.status, STATUS_OK);
+	for (uint32_t i = 0; i < n_parents; i++)
+		cr_assert_gt(parents[i].closed_ms,
+			     lane_stream_shard(lane_find(&fix.store->lanes[0], STREAM), parents[i].key.shard)->last_arrival_ms);
 	commit_rows();
 	add_send();
 	switch_send();

@@ -111,6 +111,85 @@ Test(lane_retention, an_emptied_shard_goes_on_with_its_indexes_after_a_restart)
 	cr_expect_eq(oldest(), 41);
 }
 
+Test(lane_retention, one_segment_goes_in_a_pass)
+{
+	small_segments();
+	uint64_t segment = extent_of(0, 0).segment->number;
+	for (uint64_t number = 1; number < segment; number++)
+		retain_pass(minute(9)); /* without records */
+	cr_expect_eq(extent_of(0, 0).segment->number, segment);
+	cr_expect(retain_pass(minute(9)), "there is more");
+	cr_expect_eq(extent_of(0, 0).segment->number, segment + 1);
+	cr_expect_eq(oldest(), 37, "reads keep to the horizon all the same");
+}
+
+/* The clock was ahead when the horizon was told, and is right now. */
+Test(lane_retention, nothing_arrives_before_the_horizon)
+{
+	fixture(off, 2);
+	retain(SIM_WALL_START_MS + INT64_C(26) * 3600000);
+	cr_expect_eq(put_one(0, 10), 1);
+	cr_expect_eq(oldest(), 1);
+	struct test_read test;
+	read_send(&test, 0, 1);
+	settle();
+	cr_expect_eq(read_count(&test), 1);
+	store_read_release(&test.read);
+	retain(SIM_WALL_START_MS - INT64_C(24) * 3600000);
+	cr_expect_eq(oldest(), 1);
+	store_down();
+	store_up();
+	retain(SIM_WALL_START_MS - INT64_C(24) * 3600000);
+	cr_expect_eq(oldest(), 1);
+}
+
+Test(lane_retention, a_horizon_that_falls_gives_back_what_is_still_there)
+{
+	fixture(off, 1);
+	put_group(0, 3, 100);
+	retain(minute(100));
+	cr_expect_eq(oldest(), 4);
+	retain(minute(0));
+	cr_expect_eq(oldest(), 1);
+}
+
+/* Between two readings of the clock. */
+Test(lane_retention, no_stamp_lies_before_the_last_reading_of_the_clock)
+{
+	fixture(off, 2);
+	store_set_clock(fix.store, SIM_WALL_START_MS, SIM_WALL_START_MS - 5000, SIM_WALL_START_MS);
+	sim_disk_advance(fix.disk, 3 * SECOND);
+	cr_expect_eq(store_believed_ms(fix.store), SIM_WALL_START_MS - 2000);
+	sim_disk_step_wall(fix.disk, -INT64_C(30) * 86400000);
+	cr_expect_eq(put_one(0, 10), 1);
+	cr_expect_geq(extent_of(0, 0).arrival_ms, SIM_WALL_START_MS + 2999);
+	cr_expect_leq(extent_of(0, 0).arrival_ms, SIM_WALL_START_MS + 3000);
+	sim_disk_step_wall(fix.disk, INT64_C(60) * 86400000);
+	cr_expect_eq(put_one(1, 10), 1);
+	int64_t stamp_ms = extent_of(1, 0).arrival_ms;
+	sim_disk_step_wall(fix.disk, -INT64_C(60) * 86400000);
+	cr_expect_geq(store_latest_ms(fix.store), stamp_ms, "it was given out");
+	store_set_clock(fix.store, SIM_WALL_START_MS, SIM_WALL_START_MS, SIM_WALL_START_MS);
+	cr_expect_geq(store_latest_ms(fix.store), stamp_ms, "also after the next reading");
+}
+
+Test(lane_retention, a_clock_set_back_makes_no_segments)
+{
+	fixture(off, 1);
+	put_one(0, 10);
+	sim_disk_step_wall(fix.disk, -INT64_C(2) * 86400000);
+	for (int i = 0; i < 100; i++)
+		put_one(0, 10);
+	cr_expect_eq(extent_of(0, 100).segment->number, extent_of(0, 0).segment->number);
+	store_down();
+	store_up();
+	put_one(0, 10);
+	uint64_t segment = extent_of(0, 101).segment->number;
+	for (int i = 0; i < 100; i++)
+		put_one(0, 10);
+	cr_expect_eq(extent_of(0, 201).segment->number, segment, "nor after a restart");
+}
+
 Test(lane_retention, trimming_waits_for_the_group_in_flight)
 {
 	small_segments();

@@ -161,6 +161,10 @@ Test(resolve, positions_that_are_good)
 	cr_assert(position("AT_TIMESTAMP", NULL, (struct opt_time){true, NOW_MS + 999}, &out),
 		  "clocks differ: under a second is not the future");
 	cr_assert(position("AT_TIMESTAMP", NULL, (struct opt_time){true, INT64_MIN}, &out), "long before anything");
+	fake_latest_ms = NOW_MS + 100000;
+	cr_assert(position("AT_TIMESTAMP", NULL, (struct opt_time){true, NOW_MS + 100000}, &out),
+		  "given out before the clock was set back");
+	fake_latest_ms = 0;
 }
 
 #define EITHER                                                                                                                          \
