@@ -233,10 +233,11 @@ static uint64_t posix_boot_ns(struct io *io)
 	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
 }
 
-/* adjtimex gives state and time in one call, so that no step of the clock falls between the two. Setting the
- * clock by hand (settimeofday, clock_settime, ADJ_SETOFFSET) clears the kernel's synchronised state
- * (STA_UNSYNC, kernel/time/ntp.c: ntp_clear) until a time daemon sets it again; without one it ends by itself
- * when the estimated error passes 16 s. A sandbox that refuses adjtimex leaves the clock unsynchronised. */
+/* adjtimex gives state and time in one call, so that no step of the clock falls between the two.
+ * Setting the clock by hand (settimeofday, clock_settime, ADJ_SETOFFSET) clears the kernel's
+ * synchronised state (STA_UNSYNC; kernel/time/ntp.c, ntp_clear) until a time daemon sets it again.
+ * Without a daemon the state ends when the estimated error passes 16 s. A sandbox that refuses
+ * adjtimex leaves the clock unsynchronised. */
 static int64_t posix_vouched_ms(struct io *io)
 {
 	(void)io;

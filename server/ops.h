@@ -44,8 +44,8 @@ void ops_subscribe_to_shard(struct request *request);
 void ops_shards_write(struct writer *w, const struct shard_info *shard);
 /* "ChildShards": the shards made from `shard`; false, and nothing written, when the snapshot has none. */
 bool ops_shards_write_children(struct writer *w, const struct stream_info *stream, uint32_t shard);
-/* The oldest arrival time, ms, that retention keeps, by the time that it goes by (store_believed_ms); never before
- * the stream and its shards began. */
+/* The oldest arrival time, ms, that retention keeps, by the time that it goes by
+ * (store_believed_ms); never before the stream and its shards began. */
 int64_t ops_shards_horizon(const struct request *request, const struct stream_info *stream);
 /* Not expired: open, or closed at or after the horizon. */
 bool ops_shards_kept(const struct shard_info *shard, int64_t horizon_ms);

@@ -201,7 +201,7 @@ static void on_put_record(struct store_put *put)
 	request_ok(call->request, &body);
 }
 
-/* Until which second may a number lie that was given out? Seconds of children run ahead of the clock, by design. */
+/* The latest second of a number that may have been given out: a child's seconds run ahead. */
 static int64_t latest_second(const struct request *request, const struct stream_info *stream, const struct seq *seq)
 {
 	int64_t latest_s = store_latest_ms(request->worker->server->store) / 1000;
@@ -212,7 +212,8 @@ static int64_t latest_second(const struct request *request, const struct stream_
 	return shard_s > latest_s ? shard_s : latest_s;
 }
 
-/* Our numbers always rise, so SequenceNumberForOrdering asks for nothing; it must only be a number that was given out. */
+/* Our numbers always rise, so SequenceNumberForOrdering asks for nothing; it must only be a number
+ * that may have been given out. */
 static bool ordering_check(struct request *request, const struct stream_info *stream, struct str number)
 {
 	struct seq seq;

@@ -114,7 +114,8 @@ bool ops_shards_write_children(struct writer *w, const struct stream_info *strea
 	return any;
 }
 
-/* Not its creation alone: that is a second of its own for each name, and may run ahead of the clock, which shards are closed by. */
+/* Not the creation alone: its second rises for each name, and may run ahead of the clock, by which
+ * shards are opened and closed. */
 static int64_t beginning(const struct stream_info *stream)
 {
 	int64_t began_ms = stream->created_ms;
@@ -200,7 +201,7 @@ static bool filter_passes(const struct filter *filter, const struct stream_info 
 	case FILTER_AT_LATEST:
 		return !shard->closed;
 	case FILTER_AT_TIME:
-		/* No filter's time lies before the beginning, which is that of the shards without parents. */
+		/* No filter's time lies before the stream's beginning. */
 		return (shard->parent == NO_PARENT || shard->opened_ms <= filter->ms) && ends[shard - stream->shards] > filter->ms;
 	default: /* FILTER_FROM_TIME */
 		return !shard->closed || shard->closed_ms >= filter->ms;

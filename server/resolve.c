@@ -295,7 +295,7 @@ static bool position_time(struct request *request, struct opt_time time, int64_t
 			     "parameter.");
 		return false;
 	}
-	/* An arrival time that was given out before the clock was set back is no time of the future. */
+	/* An arrival time from before the clock was set back is no time of the future. */
 	if (time.ms >= 0 && time.ms - now_ms >= FUTURE_TOLERANCE_MS && time.ms > store_latest_ms(request->worker->server->store)) {
 		request_fail(
 			request, STATUS_INVALID_ARGUMENT,

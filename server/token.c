@@ -124,7 +124,7 @@ static void get_name(const uint8_t **at, char name[STREAM_NAME_MAX + 1])
 	name[n] = '\0';
 }
 
-/* A token from the future was made before the clock was set back. It is ours all the same, and counts as new. */
+/* A token from the future was made before the clock was set back. It counts as new. */
 static enum status age_check(int64_t created_ms, int64_t now_ms, enum status expired)
 {
 	return now_ms - created_ms > TOKEN_LIFE_MS ? expired : STATUS_OK;

@@ -40,7 +40,8 @@ struct page {
 
 /* Each call gives another text, also for the same content. The length of an iterator follows from the length of the name alone. */
 void token_iterator_seal(const uint8_t key[32], const struct iterator *iterator, char out[TOKEN_TEXT_MAX]);
-/* Literal double quotes around it are dropped. One from before the clock was set back counts as new. INVALID_ARGUMENT: not ours. EXPIRED_ITERATOR: *out is filled, for the text. */
+/* Literal double quotes around it are dropped. An iterator from before the clock was set back counts
+ * as new. INVALID_ARGUMENT: not ours. EXPIRED_ITERATOR: *out is filled, for the text. */
 enum status token_iterator_open(const uint8_t key[32], struct str text, int64_t now_ms, struct iterator *out);
 
 void token_page_seal(const uint8_t key[32], const struct page *page, char out[TOKEN_TEXT_MAX]);

@@ -1,13 +1,15 @@
-/* belief.c: a sliding minimum over how far the wall clock lies ahead of the running time (belief.h).
+/* belief.c: a sliding minimum over how far the wall clock lies ahead of the running time
+ * (belief.h).
  *
- * - a reading at the offset of the one before moves its mark on; else marks that lie as far ahead or farther go,
- *   since the new one is lower and lasts longer, and it is added
- * - the first reading of a run is a mark of its own: that it agrees with the last run's proves nothing
+ * - a reading at the offset of the one before moves its mark on; else marks that lie as far
+ *   ahead or farther go, since the new one is lower and lasts longer, and it is added
+ * - the first reading of a run is a mark of its own: that it agrees with the last run's proves
+ *   nothing
  * - a vouched reading: the vouched marks before it go
  * - marks older than the grace go
  *
- * Invariants: the array is bounded; if it is full, its highest mark stands for the new one, which is higher: that
- * keeps data longer, and deletes nothing. */
+ * Invariants: the array is bounded; if it is full, its highest mark stands for the new one,
+ * which is higher: that keeps data longer, and deletes nothing. */
 #include "shardstore/belief.h"
 
 #include <string.h>
@@ -48,8 +50,8 @@ static void add(struct belief *belief, struct belief_mark mark)
 
 void belief_restore_mark(struct belief *belief, struct belief_mark mark) { add(belief, mark); }
 
-/* Clocks are read to the ms, one after the other: the same offset is met a little higher or lower. The lower one
- * counts. */
+/* Clocks are read to the ms, one after the other: the same offset is met a little higher or
+ * lower. The lower one counts. */
 static void stay(struct belief *belief, const struct belief_mark *mark)
 {
 	struct belief_mark now = *back(belief);

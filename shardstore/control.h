@@ -52,9 +52,9 @@ struct control {
 	struct belief belief;        /* the time that retention goes by */
 	uint64_t clock_save_ns;      /* when it is written down next, though nothing changed */
 	uint64_t clock_retry_ns;     /* after a failure: not before */
-	int64_t clock_ahead_ms;      /* how far the wall clock was ahead of the io table's boot_ns, when that was written down last */
+	int64_t clock_ahead_ms;      /* wall clock minus boot_ns, when it was written down last */
 	int64_t clock_told_ms;       /* what the gauge has of it */
-	bool clock_apart;            /* the log has it that wall clock and retention's time are far apart */
+	bool clock_apart;            /* the log has a line that the two are far apart */
 };
 
 /* Asserts that the caller is the control thread, or that there is none. */
@@ -115,9 +115,9 @@ uint64_t control_run_retention(struct control *control, uint64_t now_ns);
 
 /* Takes up what the last process believed. The catalogue is open, control->io set. */
 enum status control_clock_open(struct control *control, const struct control_config *config);
-/* A reading of the wall clock, ms. Every time that is written into the catalogue is one, so that belief.h knows of it. */
+/* A reading of the wall clock, ms. Every time in the catalogue is one, so that belief.h knows it. */
 int64_t control_wall_ms(struct control *control);
-/* The time, ms, that retention goes by, after a reading. Whatever takes a shard away goes by this one. */
+/* The time, ms, that retention goes by, after a reading. Shards expire by this one. */
 int64_t control_believed_ms(struct control *control);
 /* Writes it down, if that is due or `now`. */
 void control_clock_save(struct control *control, bool now);

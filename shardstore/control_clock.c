@@ -1,17 +1,21 @@
-/* control_clock.c: the time that retention goes by: read, kept in the catalogue, told to the store and to people.
+/* control_clock.c: the time that retention goes by: read, kept in the catalogue, reported to the
+ * store and to people.
  *
- * belief.h has the rule; this file has its readings and its consequences. The thread takes a reading in every round of retention, at
- * every change that writes a time, and at the start.
+ * belief.h has the rule; this file has its readings and its consequences. The thread takes a
+ * reading in every round of retention, at every change that writes a time, and at the start.
  *
  * Happy path:
  * - open: what the last process believed is read from the catalogue; then the first reading
- * - a reading: what changed is written down; then the store learns how the clocks stand to the monotonic clock (store_set_clock), the gauge
- * moves, and a line tells when the wall clock and retention's time part by more than an hour, or meet again
- * - written down when it changed by more than the passing of time, at once; else every ten minutes, and at the end
+ * - a reading: what changed is written down; then the store learns how the clocks stand to the
+ *   monotonic clock (store_set_clock), the gauge moves, and a line tells when the wall clock
+ *   and retention's time part by more than an hour, or meet again
+ * - written down when it changed by more than the passing of time, at once; else every ten
+ *   minutes, and at the end
  *
  * Failure modes:
- * - the catalogue cannot be written: control_db.c logs it; it is tried again a minute later, and until then stamps run on as if the clock
- *   had not been set. Running time that was not written counts as a pause at the next start: it keeps data longer, and deletes nothing.
+ * - the catalogue cannot be written: control_db.c logs it; it is tried again a minute later,
+ *   and until then stamps run on as if the clock had not been set. Running time that was not
+ *   written counts as a pause at the next start: it keeps data longer, and deletes nothing.
  *
  * Thread: control; before control_start and after control_stop, the main thread. */
 #include "penstock/metrics.h"
@@ -93,7 +97,7 @@ void control_clock_save(struct control *control, bool now)
 
 /* ---- A reading ---- */
 
-static void tell_people(struct control *control, int64_t wall_ms, bool vouched)
+static void report(struct control *control, int64_t wall_ms, bool vouched)
 {
 	int64_t apart_ms = wall_ms - belief_ms(&control->belief);
 	bool apart = apart_ms > APART_MS;
@@ -122,8 +126,9 @@ static void tell_set_back(int64_t wall_ms, int64_t before_ms)
 /* The wall clock as of the last reading that was written down, run on. */
 static int64_t kept_ms(const struct control *control) { return (int64_t)(io_boot_ns(control->io) / 1000000) + control->clock_ahead_ms; }
 
-/* A time that was set back is stamped with only once it is written down that it was: a crash would forget why records are older than they
- * should be. Inside a transaction nothing is written: it may be rolled back. */
+/* A time that was set back is stamped with only once it is written down that it was: a crash
+ * would forget why records are older than they should be. Inside a transaction nothing is
+ * written: it may be rolled back. */
 static bool keep(struct control *control, int64_t wall_ms)
 {
 	if (control->belief.changed && sqlite3_get_autocommit(control->db.sqlite))
@@ -146,7 +151,7 @@ int64_t control_wall_ms(struct control *control)
 	belief_read(&control->belief, io_boot_ns(control->io), wall_ms, vouched_ms >= 0);
 	if (known)
 		tell_set_back(wall_ms, before_ms);
-	tell_people(control, wall_ms, vouched_ms >= 0);
+	report(control, wall_ms, vouched_ms >= 0);
 	if (keep(control, wall_ms))
 		return wall_ms;
 	kept = kept_ms(control);

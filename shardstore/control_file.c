@@ -7,7 +7,8 @@
  * - catalogue.db (mode 0600: it holds secrets) is opened and checked: by SQLite's own quick_check, application_id (ours?) and schema
  * version
  * - what lies in the WAL is written again and synced, before SQLite takes it for durable
- * - an empty file gets the schema, in one transaction; one of an older version what it lacks, step by step, in another
+ * - an empty file gets the schema, in one transaction; a file of an older version what it lacks,
+ *   step by step, in another
  * - WAL mode, synchronous=FULL: a commit is durable when it returns; every statement is prepared once
  *
  * Failure modes: each ends the start with one line that names the file, what is wrong and what to do; nothing is overwritten.
@@ -42,7 +43,7 @@
 	" stream INTEGER NOT NULL REFERENCES streams (id) ON DELETE CASCADE," \
 	" at_ms INTEGER NOT NULL) STRICT;"
 
-/* clock, clock_marks: what retention believes of the time (belief.h): one row, and a row for each mark. */
+/* clock, clock_marks: the time that retention believes (belief.h): one row, a row for each mark. */
 #define CLOCK_TABLES                                \
 	"CREATE TABLE clock ("                      \
 	" one INTEGER PRIMARY KEY CHECK (one = 1)," \
@@ -53,7 +54,7 @@
 	" ahead_ms INTEGER NOT NULL,"               \
 	" vouched INTEGER NOT NULL) STRICT;"
 
-/* Each takes a file of the version before to its own: upgrades[0] from 1 to 2. They run in one transaction. */
+/* upgrades[0] takes a file of version 1 to version 2, and so on. They run in one transaction. */
 static const char *const upgrades[CONTROL_SCHEMA_VERSION - 1] = {
 	"ALTER TABLE streams ADD COLUMN next_shard INTEGER NOT NULL DEFAULT 0;"
 	"UPDATE streams SET next_shard ="
@@ -396,7 +397,7 @@ static bool is_whole(struct control_db *db, enum status *status, char **why)
 	return whole;
 }
 
-/* Ours, whole, and of a version that we know? *fresh: there is nothing in it yet; else *version: its own. Only reads. */
+/* Ours, whole, and of a version that we know? *fresh: it is empty; else *version is set. Only reads. */
 static enum status inspect(struct control_db *db, bool *fresh, int64_t *version, char **why)
 {
 	int64_t tables, application;

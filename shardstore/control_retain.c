@@ -1,12 +1,15 @@
 /* control_retain.c: tells the lanes what has passed retention.
  *
- * Thread: control. Retention goes by the time that is believed (control_clock.c, belief.h), not by the wall clock: a clock that is wrong
- * must not delete.
+ * Thread: control. Retention goes by the time that is believed (control_clock.c, belief.h), not
+ * by the wall clock: a clock that is wrong must not delete.
  *
  * Happy path:
- * - every retention_check_ms: closed shards that have passed retention leave the catalogue; their children go on naming them, as on AWS
- * - then one ADMIN_RETAIN to each stream that has shards, with horizon = that time - its retention; the lane forgets those shards too
- * - a lane lets one segment go in a pass; if more have passed, the stream is asked again, by the time of that moment
+ * - every retention_check_ms: closed shards that have passed retention leave the catalogue;
+ *   their children go on naming them, as on AWS
+ * - then one ADMIN_RETAIN to each stream that has shards, with horizon = that time - its
+ *   retention; the lane forgets those shards too
+ * - a lane lets one segment go in a pass; if more have passed, the stream is asked again, by
+ *   the time of that moment
  *
  * Failure modes:
  * - a round is not answered yet: the next one waits for it
@@ -62,7 +65,8 @@ static void expire_shards(struct control *control, int64_t now_ms)
 {
 	struct control_db *db = &control->db;
 
-	/* Of the file, not of the snapshot: that leaves out what has expired already. A statement that changes nothing writes nothing. */
+	/* Of the file, not of the snapshot: that leaves out what has expired already. A
+	 * statement that changes nothing writes nothing. */
 	if (control_db_run(db, DB_EXPIRE_SHARDS, (struct db_value[]){DB_INT(now_ms)}, 1, NULL) == STATUS_OK &&
 	    sqlite3_changes(db->sqlite) > 0)
 		control_publish(control);
@@ -75,7 +79,7 @@ uint64_t control_run_retention(struct control *control, uint64_t now_ns)
 	if (now_ns < control->retain_at_ns)
 		return control->retain_at_ns;
 	control->retain_at_ns = now_ns + control->retention_check_ns;
-	now_ms = control_believed_ms(control); /* also when a round is not answered: readings must not stop */
+	now_ms = control_believed_ms(control); /* readings must not stop */
 	control_clock_save(control, false);
 	if (control->retains_in_flight > 0)
 		return control->retain_at_ns;

@@ -199,8 +199,8 @@ struct store {
 
 /* ---- store_clock.c ---- */
 
-/* Any thread: the wall clock, ms, but not before the control thread's last reading of it. A clock that was set back between two readings
- * must not make records that are older than retention knows of (belief.h). */
+/* Any thread: the wall clock, ms, but not before the control thread's last reading of it. A clock
+ * that was set back between two readings must not make stamps that belief.h does not know. */
 int64_t store_stamp_ms(struct store *store);
 
 /* ---- store.c ---- */

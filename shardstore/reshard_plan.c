@@ -177,7 +177,7 @@ static void close_shard(struct shard_info *shard, int64_t now_ms)
 	/* Never before it began, on whichever clock: its second may have run ahead, the wall clock may have been set back. */
 	shard->closed = true;
 	shard->closed_s = now_ms / 1000 > shard->key.created_s ? now_ms / 1000 : shard->key.created_s;
-	/* Nor before what it holds (closed_ms, as the lane sealed it): it must not expire before its records. */
+	/* Nor before its last record (closed_ms, from the lane): that would expire first. */
 	if (shard->closed_ms < shard->opened_ms)
 		shard->closed_ms = shard->opened_ms;
 	if (shard->closed_ms < now_ms)

@@ -1,10 +1,12 @@
-/* store_clock.c: the store's clocks: when a record is stamped, and which time retention goes by.
+/* store_clock.c: the store's clocks: when a record is stamped, and which time retention goes
+ * by.
  *
- * The control thread reads the wall clock and decides what to believe of it (belief.h); it leaves three numbers here, which run with the
- * monotonic clock until it comes again, seconds later. A lane stamps with the wall clock, but never before that reading.
+ * The control thread reads the wall clock and decides what to believe of it (belief.h); it
+ * leaves three numbers here, which run with the monotonic clock until it comes again, seconds
+ * later. A lane stamps with the wall clock, but never before that reading.
  *
- * Thread: set by control; read by any. Each number by itself is an atomic; which of two readings a caller meets makes no difference.
- * Nothing fails. */
+ * Thread: set by control; read by any. Each number by itself is an atomic; which of two
+ * readings a caller meets makes no difference. Nothing fails. */
 #include "shardstore/lane.h"
 
 #define STEP_MS 1000 /* more than a stalled thread or a slewed clock makes */
@@ -28,8 +30,9 @@ void store_set_clock(struct store *store, int64_t wall_ms, int64_t believed_ms, 
 	note_latest(store, highest_ms);
 }
 
-/* What the wall clock would show had it not been set since the last reading; what it shows, if there was none. The
- * ms is for the clocks' own ms, which do not change at the same moment: a stamp must not lie ahead for that. */
+/* What the wall clock would show had it not been set since the last reading; what it shows, if
+ * there was none. The ms is for the clocks' own ms, which do not change at the same moment: a
+ * stamp must not lie ahead for that. */
 static int64_t read_ms(const struct store *store, int64_t wall_ms)
 {
 	int64_t ahead_ms = atomic_load_explicit(&store->wall_ahead_ms, memory_order_relaxed);
@@ -41,7 +44,8 @@ int64_t store_stamp_ms(struct store *store)
 	int64_t wall_ms = io_wall_ms(store->config.io), least_ms = read_ms(store, wall_ms);
 	if (wall_ms <= least_ms)
 		return least_ms;
-	/* Set forward since the reading, and perhaps back before the next one: only this stamp shows it. */
+	/* Set forward since the reading, and perhaps back before the next one: only this stamp
+	 * shows it. */
 	if (wall_ms > least_ms + STEP_MS)
 		note_latest(store, wall_ms);
 	return wall_ms;

@@ -119,9 +119,11 @@ bool streamlog_wants_rest(const struct streamlog *log);   /* lane, no commit in 
 enum status streamlog_rest(struct streamlog *log);        /* [pool] not beside a prepare; commits may come meanwhile, and wait for it */
 
 /* Lane, no commit in flight: forgets sealed segments whose every record arrived before horizon_ms; the lane must first have dropped their extents.
- * At most so many; returns how many. The files go at streamlog_sweep. The newest segment always stays: it carries the shards' marks. */
+ * At most `most`; returns how many. The files go at streamlog_sweep. The newest segment always
+ * stays: it carries the shards' marks. */
 uint32_t streamlog_trim(struct streamlog *log, int64_t horizon_ms, uint32_t most);
-/* Lane: the first segment that would be kept by the same call of streamlog_trim: extents with a lower segment number are to be dropped. */
+/* Lane: the first segment that the same call of streamlog_trim keeps. Extents in segments with lower
+ * numbers are to be dropped before it. */
 uint64_t streamlog_trim_point(const struct streamlog *log, int64_t horizon_ms, uint32_t most);
 bool streamlog_wants_sweep(const struct streamlog *log);   /* lane: a trimmed file is there still */
 enum status streamlog_sweep(struct streamlog *log);        /* [pool] unlinks what was trimmed, syncs the directory; one at a time.

@@ -159,7 +159,8 @@ static void open_spare(struct streamlog *log)
 	extent_runs_free(&log->runs);
 }
 
-/* Never before what the log holds: a clock that was set back would make the new segment look a day old, and each commit would make one. */
+/* Never before what the log holds: under a clock that was set back, arrivals would lie a day behind
+ * each new segment's birth, and each commit would begin another segment. */
 static int64_t birth_ms(const struct streamlog *log, const struct shard_mark *marks, uint32_t n_marks)
 {
 	int64_t ms = io_wall_ms(log->io);

@@ -151,8 +151,8 @@ struct control_config {
 	uint64_t transition_ms;      /* how long a stream or consumer stays CREATING or DELETING */
 	int64_t retention_check_ms;  /* how often lanes are told to drop what has passed retention; 0: 10 s */
 	uint64_t reserve_bytes;      /* room that is kept on the disk for deletions when it is full; 0: none */
-	int64_t clock_grace_ms;      /* running time after which a clock that leapt forward is believed; 0: at once */
-	bool believe_clock;          /* what the clock says at this start is right: an operator's word */
+	int64_t clock_grace_ms;      /* running time until a clock that leapt forward is believed; 0: none */
+	bool believe_clock;          /* the wall clock is right at this start, by an operator's word */
 	/* The simulation's: no thread and no eventfd, control_turn does the work; and the name of a VFS of SQLite's, for a catalogue.db on a
 	 * simulated disk that nobody else can open: no lock is taken on the directory. NULL: the system's. */
 	bool stepped;

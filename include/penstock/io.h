@@ -45,7 +45,7 @@ struct io {
 	int64_t (*wall_ms)(struct io *io);  /* CLOCK_REALTIME, ms since the epoch: arrival times, tokens */
 	uint64_t (*mono_ns)(struct io *io); /* CLOCK_MONOTONIC, ns: leases, buckets, deadlines */
 	uint64_t (*boot_ns)(struct io *io); /* CLOCK_BOOTTIME, ns: runs on while the machine sleeps */
-	int64_t (*vouched_ms)(struct io *io); /* wall_ms, if the kernel reports it synchronised; else -1. One look at both */
+	int64_t (*vouched_ms)(struct io *io); /* wall_ms if the kernel reports it synchronised, else -1 */
 };
 
 /* -EMFILE, -ENFILE: open, sync_dir, list or unlink found no descriptor, or no memory for it (io_posix

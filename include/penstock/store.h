@@ -254,13 +254,14 @@ struct store_admin {
 	struct stream_info *stream; /* OPEN: with its shards, lent. Makes directory and first segment. CLOSE: ends leases, deletes the directory */
 	uint64_t id;                /* DROP_CONSUMER: consumer's; RETAIN: stream's */
 	uint64_t stream_id;         /* CLOSE, DROP_CONSUMER, and resharding's */
-	struct shard_info *shards;  /* lent. SEAL: the parents; end_index is filled, and closed_ms: the earliest that it may be. SWITCH_SHARDS: the same, as the catalogue closed them.
+	struct shard_info *shards;  /* lent. SEAL: the parents; end_index is filled, and closed_ms with the
+	                               earliest time that it may be. SWITCH_SHARDS: the same, as the catalogue closed them.
 	                               ADD_SHARDS: the children by number; intermediate ones closed */
 	uint32_t n_shards;
 	bool refuse;                /* SEAL, again: the catalogue cannot be written just now: puts to the parents fail with IO instead of waiting */
 	int64_t expired_ms;         /* RETAIN: the catalogue no longer has shards that closed before it: forget them unless somebody listens */
 	int64_t horizon_ms;         /* RETAIN: drop segments whose every record arrived before it; reads from now on never return older records */
-	bool more;                  /* RETAIN, out: further segments have passed the horizon; one goes in a pass */
+	bool more;                  /* RETAIN, out: further segments have passed; one goes in a pass */
 	enum status status;
 	void *state;                /* store's */
 };
@@ -268,12 +269,13 @@ void store_admin(struct store *store, struct outbox *from, struct store_admin *a
 
 /* ---- Time ---- */
 
-/* From the control thread, whenever it has read the clocks (ms): the wall clock; the time that retention goes by; the latest time that the
- * wall clock ever showed. From then on they run with the monotonic clock. */
+/* From the control thread, after each reading of the clocks, ms: the wall clock; the time that
+ * retention goes by; the latest time that the wall clock ever showed. The first two run on with the
+ * monotonic clock. */
 void store_set_clock(struct store *store, int64_t wall_ms, int64_t believed_ms, int64_t highest_ms);
-/* Any thread: the time that retention goes by, ms. What answers leave out as expired, they leave out by this one. */
+/* Any thread: the time that retention goes by, ms. Answers leave out what has expired by this time. */
 int64_t store_believed_ms(const struct store *store);
-/* Any thread: no arrival time that was ever given out lies behind it, ms; as late as the wall clock at least. */
+/* Any thread: the latest arrival time, ms, that may have been given out; never before the wall clock. */
 int64_t store_latest_ms(const struct store *store);
 
 /* ---- Simulation and tests (config.threads false): the scheduler's handles ---- */

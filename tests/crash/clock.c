@@ -1,10 +1,11 @@
 /* clock.c: a wall clock that is set while the real server runs, laid under it by LD_PRELOAD.
  *
- *   PENSTOCK_CLOCK_FILE   16 bytes that the test writes at any time: by how many ms the wall clock is wrong, and whether the kernel reports
- * it synchronised (0 or 1), two 64-bit numbers of this machine's order; without it nothing is touched
+ *   PENSTOCK_CLOCK_FILE   16 bytes, which the test writes at any time: by how many ms the wall clock
+ *                         is wrong, and whether the kernel reports it synchronised (0 or 1): two
+ *                         64-bit numbers of the machine's order; without it nothing is touched
  *
- * Thread: any of the server's; the file is mapped, and each number is read by itself. Failure modes: a file that cannot be mapped ends the
- * process. */
+ * Thread: any of the server's; the file is mapped, and each number is read by itself. Failure: a
+ * file that cannot be mapped ends the process. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdatomic.h>

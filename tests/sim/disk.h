@@ -50,8 +50,8 @@ struct io *sim_disk_io(struct sim_disk *disk); /* lives as long as the disk; sur
 
 /* ---- Clocks: stand still unless told ---- */
 void sim_disk_advance(struct sim_disk *disk, uint64_t ns);       /* both */
-void sim_disk_step_wall(struct sim_disk *disk, int64_t delta_ms); /* the clock is set: the wall only; it is not vouched for */
-void sim_disk_vouch(struct sim_disk *disk, bool vouched);         /* the kernel reports the wall clock synchronised; at first it does not */
+void sim_disk_step_wall(struct sim_disk *disk, int64_t delta_ms); /* the wall clock is set, and not vouched for */
+void sim_disk_vouch(struct sim_disk *disk, bool vouched);         /* the kernel does; at first it does not */
 
 /* ---- Death and crash ---- */
 

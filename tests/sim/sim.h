@@ -9,8 +9,8 @@
  * acknowledged, pushed or read in any epoch must be there in all later ones; so must what a snapshot of the catalogue has shown.
  *
  * Files: sim.c scheduler; sim_epoch.c epochs, crashes, planned runs; sim_world.c start and end of the server; sim_truth.c what is known of
- * records; sim_snapshot.c what snapshots may say; sim_change.c what is asked of the catalogue; sim_put.c producers, GetRecords; sim_clock.c
- * what the clocks do; sim_follow.c pollers that go on from parent to child; sim_client.c subscribers; sim_event.c what an event says. All on one thread. */
+ * records; sim_snapshot.c what snapshots may say; sim_change.c what is asked of the catalogue; sim_put.c producers, GetRecords;
+ * sim_clock.c what the clocks do; sim_follow.c pollers that go on from parent to child; sim_client.c subscribers; sim_event.c what an event says. All on one thread. */
 #ifndef PENSTOCK_TESTS_SIM_H
 #define PENSTOCK_TESTS_SIM_H
 
@@ -160,8 +160,8 @@ struct sim {
 	uint64_t life_ns, transition_ms;
 	unsigned n_workers, n_lanes;
 	bool retains, faults, fills, clock_steps, reshards, skewed;
-	bool shortages; /* the faults are lacks of descriptors, which break nothing */
-	bool lasting;               /* clock_steps: a clock may be wrong for longer than the grace, or wrong and vouched for */
+	bool shortages;             /* the faults are lacks of descriptors, which break nothing */
+	bool lasting;               /* errors may outlast the grace, or be vouched for */
 
 	/* truth */
 	struct sim_stream streams[SIM_STREAMS]; /* ids rise */
@@ -243,7 +243,7 @@ void sim_observe_gap(struct sim *sim, struct sim_shard *shard, uint64_t from, ui
 bool sim_check_all(struct sim *sim);
 /* May retention have taken that record, or one that is as old? */
 bool sim_may_be_gone(const struct sim *sim, const struct sim_shard *shard, uint64_t index);
-bool sim_has_aged(const struct sim *sim, uint64_t since_ns); /* a shard that was still open then: may it have expired? */
+bool sim_has_aged(const struct sim *sim, uint64_t since_ns); /* may a shard that was open then have expired? */
 
 /* ---- sim_clock.c ---- */
 void sim_clock_init(struct sim *sim);

@@ -1,13 +1,17 @@
 /* sim_clock.c: what the clocks do while the server runs and while it is off.
  *
- * The monotonic clock is the right time; the wall clock is that and an error. In most worlds an error lasts for less than the grace, and
- * the kernel vouches for the clock only while it is right: then no record may go before a day has passed. In others it may last, or be
- * vouched for: then records may go early, but they must go on going.
+ * The monotonic clock is the right time; the wall clock is that and an error. In most worlds an
+ * error lasts for less than the grace, and the kernel vouches for the clock only while it is
+ * right: then no record may go before a day has passed. In others it may last, or be vouched
+ * for: then records may go early, but they must go on going.
  *
- * - step: an error of up to 30 days, or none; the kernel synchronises a right clock, or loses it
- * - start: the machine was off for up to 60 hours; its clock may have stood still, or be anything
- * - hours: in pieces that the control thread takes for running; at the end, if nothing happened to the clock for the grace, retention's
- *   time must be the wall clock's, and the lanes must keep no more than a day by it */
+ * - step: an error of up to 30 days, or none; the kernel synchronises a right clock, or loses
+ *   it
+ * - start: the machine was off for up to 60 hours; its clock may have stood still, or be
+ *   anything
+ * - hours: in pieces that the control thread takes for running; at the end, if nothing happened
+ *   to the clock for the grace, retention's time must be the wall clock's, and the lanes must
+ *   keep no more than a day by it */
 #include <stdlib.h>
 
 #include "shardstore/lane.h" /* the horizon: private */

@@ -6,8 +6,9 @@
  * A record's key names its partition key and its id, its data is a piece of fixed noise that the id picks: so each sight can be checked
  * byte by byte without a copy. Ids rise as records are put; so within a key they must rise through a shard, and from parent to child.
  *
- * What retention may take: what was put a day ago, by a clock that nothing sets; and what arrived before the horizon that lanes were told
- * beside the control thread. Where a wrong clock lasts, it may take all. */
+ * What retention may take: what was put a day ago, by a clock that nothing sets; and what arrived
+ * before the horizon that lanes were given beside the control thread. Where a wrong clock lasts, it
+ * may take all. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -40,7 +40,8 @@ static int64_t run_for(int64_t ms)
 	return belief_ms(&belief);
 }
 
-/* The server stops, and a new process takes up what this one wrote down, on a machine that was switched off. */
+/* The server stops, and a new process takes up what this one wrote down, on a machine that was
+ * switched off. */
 static int64_t off_for(int64_t ms)
 {
 	struct belief was = belief;
@@ -105,7 +106,8 @@ Test(belief, the_kernel_vouches_for_a_leap)
 	cr_expect_eq(belief.n, 1);
 }
 
-/* No clock of its own: it goes on where it was switched off, until the network tells it the time. */
+/* No clock of its own: it goes on where it was switched off, until the network tells it the
+ * time. */
 Test(belief, a_clock_behind_until_the_network_is_there)
 {
 	vouched = true;
@@ -175,7 +177,8 @@ Test(belief, an_operator_confirms)
 	cr_expect_eq(read_clock(), true_ms);
 }
 
-/* Eight hours a day, the clock never synchronised: what is believed lags by some days, and goes on. */
+/* Eight hours a day, the clock never synchronised: what is believed lags by some days, and goes
+ * on. */
 Test(belief, a_laptop_keeps_some_days_and_no_more)
 {
 	for (int day = 0; day < 100; day++) {
@@ -215,7 +218,8 @@ Test(belief, a_long_gap_between_readings_is_a_pause)
 	cr_expect_leq(read_clock(), true_ms - 29 * HOUR_MS);
 }
 
-/* Whatever steps, set right within the grace: a stamp of the last reading stays for a day of right time. */
+/* Whatever steps, set right within the grace: a stamp of the last reading stays for a day of
+ * right time. */
 Test(belief, random_steps)
 {
 	struct {

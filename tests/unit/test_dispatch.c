@@ -609,7 +609,7 @@ static const char *filtered(const char *filter)
 	return listed();
 }
 
-/* A stream that was made anew within the second has its creation ahead of the clock; its shards were split before that moment. */
+/* A stream that is created again within the second has its creation ahead of the clock. */
 Test(ops, a_creation_ahead_of_the_clock_hides_no_parent)
 {
 	streams[2].created_ms = (CREATED_S + 500) * 1000;
