@@ -128,6 +128,10 @@ Test(io, clocks)
 	uint64_t first = io_mono_ns(io);
 	cr_assert_geq(io_mono_ns(io), first);
 	cr_assert_gt(io_wall_ms(io), INT64_C(1600000000000));
+	cr_expect_geq(io_boot_ns(io) + 1000000, io_mono_ns(io), "it runs on while the machine sleeps");
+	int64_t before_ms = io_wall_ms(io), vouched_ms = io_vouched_ms(io), after_ms = io_wall_ms(io);
+	if (vouched_ms != -1)
+		cr_expect(before_ms <= vouched_ms && vouched_ms <= after_ms, "one clock, whoever is asked");
 }
 
 Test(io, slow_delays_only_the_sync, .init = setup, .fini = teardown)
