@@ -61,7 +61,9 @@ enum status control_publish(struct control *control)
 	struct catalogue *snapshot;
 
 	control_assert_thread(control);
-	snapshot = control_load(&control->db, control->catalogue->version + 1, control_believed_ms(control));
+	/* As of the last reading: a new one might have to be written down, and fail, between the
+	 * change and its snapshot. */
+	snapshot = control_load(&control->db, control->catalogue->version + 1, belief_ms(&control->belief));
 	if (!snapshot)
 		return STATUS_INTERNAL;
 	catalogue_unref(control->catalogue);
