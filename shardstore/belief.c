@@ -135,3 +135,5 @@ void belief_read(struct belief *belief, uint64_t boot_ns, int64_t wall_ms, bool 
 }
 
 int64_t belief_ms(const struct belief *belief) { return belief->running_ms + (belief->n ? belief->marks[0].ahead_ms : 0); }
+
+int64_t belief_last_ms(const struct belief *belief) { return belief->running_ms + (belief->n ? belief->marks[belief->n - 1].ahead_ms : 0); }

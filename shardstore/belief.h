@@ -57,5 +57,8 @@ void belief_confirm(struct belief *belief);
 void belief_read(struct belief *belief, uint64_t boot_ns, int64_t wall_ms, bool vouched);
 /* The time that is believed, as of the last reading: never later than it. */
 int64_t belief_ms(const struct belief *belief);
+/* What the wall clock would show had it not been set since the last reading, nor anything else
+ * happened; 0 before there is one. */
+int64_t belief_last_ms(const struct belief *belief);
 
 #endif

@@ -116,46 +116,46 @@ static void report(struct control *control, int64_t wall_ms, bool vouched)
 	control->clock_apart = apart;
 }
 
-static void tell_set_back(int64_t wall_ms, int64_t before_ms)
+static void report_set_back(int64_t wall_ms, int64_t before_ms)
 {
 	if (before_ms - wall_ms > APART_MS)
 		slog(SLOG_WARN, "clock_set_back", "wall_ms=%lld back_s=%lld note=\"retention follows at once; this keeps records longer\"",
 		     (long long)wall_ms, (long long)(before_ms - wall_ms) / 1000);
 }
 
-/* The wall clock as of the last reading that was written down, run on. */
-static int64_t kept_ms(const struct control *control) { return (int64_t)(io_boot_ns(control->io) / 1000000) + control->clock_ahead_ms; }
+static int64_t boot_ms(const struct control *control) { return (int64_t)(io_boot_ns(control->io) / 1000000); }
 
 /* A time that was set back is stamped with only once it is written down that it was: a crash
  * would forget why records are older than they should be. Inside a transaction nothing is
- * written: it may be rolled back. */
-static bool keep(struct control *control, int64_t wall_ms)
+ * written: it may be rolled back. Until then the last reading that was written runs on. */
+static int64_t stamp_ms(struct control *control, int64_t wall_ms)
 {
+	int64_t kept_ms;
+
 	if (control->belief.changed && sqlite3_get_autocommit(control->db.sqlite))
 		control_clock_save(control, false);
+	kept_ms = boot_ms(control) + control->clock_ahead_ms;
 	if (control->belief.changed)
-		return false;
-	control->clock_ahead_ms = wall_ms - (int64_t)(io_boot_ns(control->io) / 1000000);
-	if (control->store)
-		store_set_clock(control->store, wall_ms, belief_ms(&control->belief), control->belief.highest_ms);
-	return true;
+		return wall_ms > kept_ms ? wall_ms : kept_ms;
+	control->clock_ahead_ms = wall_ms - boot_ms(control);
+	return wall_ms;
 }
 
 int64_t control_wall_ms(struct control *control)
 {
 	int64_t vouched_ms = io_vouched_ms(control->io), before_ms = belief_ms(&control->belief);
-	int64_t wall_ms = vouched_ms >= 0 ? vouched_ms : io_wall_ms(control->io), kept;
+	int64_t wall_ms = vouched_ms >= 0 ? vouched_ms : io_wall_ms(control->io), now_ms;
 	bool known = control->belief.known;
 
 	control_assert_thread(control);
 	belief_read(&control->belief, io_boot_ns(control->io), wall_ms, vouched_ms >= 0);
 	if (known)
-		tell_set_back(wall_ms, before_ms);
+		report_set_back(wall_ms, before_ms);
 	report(control, wall_ms, vouched_ms >= 0);
-	if (keep(control, wall_ms))
-		return wall_ms;
-	kept = kept_ms(control);
-	return wall_ms > kept ? wall_ms : kept;
+	now_ms = stamp_ms(control, wall_ms);
+	if (control->store)
+		store_set_clock(control->store, now_ms, belief_ms(&control->belief), control->belief.highest_ms);
+	return now_ms;
 }
 
 int64_t control_believed_ms(struct control *control)
@@ -172,9 +172,9 @@ enum status control_clock_open(struct control *control, const struct control_con
 	status = load_clock(control);
 	if (status)
 		return status;
+	control->clock_ahead_ms = belief_last_ms(&control->belief) - boot_ms(control);
 	if (config->believe_clock)
 		belief_confirm(&control->belief);
-	control->clock_ahead_ms = io_wall_ms(control->io) - (int64_t)(io_boot_ns(control->io) / 1000000);
 	control_wall_ms(control);
 	return STATUS_OK;
 }
