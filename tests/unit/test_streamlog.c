@@ -492,7 +492,7 @@ Test(streamlog, a_file_that_cannot_be_opened_again_refuses_and_breaks_nothing)
 Test(streamlog, sweep_without_descriptors_goes_on_later)
 {
 	commit(60);
-	streamlog_trim(writer.log, SIM_WALL_START_MS + 1);
+	streamlog_trim(writer.log, SIM_WALL_START_MS + 1, UINT32_MAX);
 	sim_disk_fail(disk, SIM_SYNC_DIR, 2, 1, EMFILE);
 	cr_assert(streamlog_sweep(writer.log) == STATUS_NO_FILES);
 	cr_assert(streamlog_wants_sweep(writer.log));
