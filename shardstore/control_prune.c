@@ -89,7 +89,7 @@ uint64_t control_run_prune(struct control *control, uint64_t now_ns)
 	if (now_ns < control->prune_at_ns)
 		return control->prune_at_ns;
 	believed_ms = control_believed_ms(control);
-	wall_ms = io_wall_ms(control->io);
+	wall_ms = control_wall_ms(control);
 	for (unsigned table = 0; table < CONTROL_PRUNED_TABLES; table++)
 		busy |= prune_table(control, table, (believed_ms < wall_ms ? believed_ms : wall_ms) - KEEP_MS) >= CONTROL_PRUNE_SLICE / 4;
 	control->prune_at_ns = now_ns + (busy && control->retention_check_ns > BUSY_NS ? BUSY_NS : control->retention_check_ns);

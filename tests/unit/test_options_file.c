@@ -147,8 +147,8 @@ Test(options_file, lists)
 	cr_assert_eq(parse("--allow-origin", "http://b", NULL), 0);
 	cr_assert_eq(options.allow_origin.n, 1, "those of the command line stand for all");
 	cr_expect_str_eq(options.allow_origin.items[0], "http://b");
-	REFUSES("{\"allow_origin\": [1]}", ": allow-origin wants strings, not a number");
-	REFUSES("{\"allow_origin\": {}}", ": allow-origin wants a string or a list of strings, not an object");
+	REFUSES("{\"allow_origin\": [1]}", ": allow-origin wants a list of strings, not a number in it");
+	REFUSES("{\"allow_origin\": {}}", ": allow-origin wants a string, or a list of strings, not an object");
 	REFUSES("{\"allow_host\": [\"a\", \"a:1\"]}", ": allow-host wants a host name or address without a port, or *, not \"a:1\"");
 }
 
