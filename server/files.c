@@ -19,8 +19,9 @@
 
 #define FEWEST 16 /* connections that a server must be able to take */
 #define FEW 1000  /* with fewer by default it says so: a server of some size will meet the bound */
-#define SINGLE 24 /* catalogue with WAL and shm, its lock, reserve and directory; signals, alarm; credentials and certificates read anew \
-		   */
+#define SINGLE                                                                                                                    \
+	24 /* catalogue with WAL and shm, its lock, reserve and directory; signals, alarm; credentials and certificates read anew \
+	    */
 #define PER_WORKER 5 /* epoll, mail, libevent's own */
 #define PER_SYNCER 2 /* directories that it lists or syncs */
 #define LOG_LEAST 16 /* beside one for each thread of the log that uses a file: what is used again soon */

@@ -47,14 +47,14 @@ struct options {
 	uint64_t fsync_delay_us;     /* --test-sync-delay-us N: adds to each fdatasync; tests and benchmarks */
 	unsigned max_connections;    /* --max-connections N; 0: 20000, or what the limit on open files leaves (files.h) */
 	unsigned connections_per_address; /* --max-connections-per-address N; 0: 2000, and loopback is not counted */
-	uint64_t idle_s;                  /* --idle-seconds N: connections without a request or subscription; 300 */
-	enum slog_level log_level;        /* --log-level error|warn|info|debug; info */
-	enum slog_format log_format;      /* --log-format text|json; text */
-	bool print_ready;                 /* --print-ready: a line "listening ADDR:PORT" on stdout for each address, once it serves */
+	uint64_t idle_s;           /* --idle-seconds N: connections without a request or subscription; 300 */
+	enum slog_level log_level; /* --log-level error|warn|info|debug; info */
+	enum slog_format log_format; /* --log-format text|json; text */
+	bool print_ready;          /* --print-ready: a line "listening ADDR:PORT" on stdout for each address, once it serves */
 };
 
-/* Fills *out from defaults, the command line, and the file that --config names; the command line wins. Strings are argv's own, or live
- * until the process ends. 0: go on. 1: --help or --version was printed, exit 0. 2: a bad option was named. */
+/* Fills *out from defaults, the command line, and the file that --config names; the command line wins. Strings are argv's own, or live until
+ * the process ends. 0: go on. 1: --help or --version was printed, exit 0. 2: a bad option was named. */
 int options_parse(int argc, char **argv, struct options *out);
 
 /* "ADDR:PORT" as a socket address: IPv4, [IPv6], or localhost, which is 127.0.0.1. False: not of that form. */

@@ -514,8 +514,7 @@ static enum status open_with_reserve(struct control_db *db, struct io *io, const
 	return open_file(db, io, data_dir, vfs, why);
 }
 
-enum status control_db_open(struct control_db *db, struct io *io, const char *data_dir, const char *vfs, uint64_t reserve_bytes,
-			    char **why)
+enum status control_db_open(struct control_db *db, struct io *io, const char *data_dir, const char *vfs, uint64_t reserve_bytes, char **why)
 {
 	enum status status;
 

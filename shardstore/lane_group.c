@@ -14,8 +14,8 @@
  * Arrival time is taken at the close, one for all of a shard's batch: had it been taken as each record came, AT_TIMESTAMP(now) of a reader
  * could name a moment behind that of a record that is acknowledged later, and skip it.
  *
- * Failure: DISK_FULL, NO_FILES: nothing was kept, the puts say so, the log goes on. Anything else poisons the stream: no write is ever repeated as
- * if nothing had been lost, all its puts fail with IO from now on, and the process is told.
+ * Failure: DISK_FULL, NO_FILES: nothing was kept, the puts say so, the log goes on. Anything else poisons the stream: no write is ever
+ * repeated as if nothing had been lost, all its puts fail with IO from now on, and the process is told.
  *
  * Threads: the lane's; run_commit a syncer's, which then runs the lane's turn, too, if the lane is idle. */
 #include <assert.h>

@@ -1,12 +1,14 @@
 /* segment.c: a segment file as an object that the log and the reads in flight share, and the verified read of one extent.
  *
- * Invariants: the handle stays while there is a reference, and leads to the file whether its name is gone or not (io_bounded); a file is never read beyond what the log said is durable; bytes that fail
- * their CRC32C never leave extent_read. Threads: any; the count is atomic, the last holder closes.
+ * Invariants: the handle stays while there is a reference, and leads to the file whether its name is gone or not (io_bounded); a file is
+ * never read beyond what the log said is durable; bytes that fail their CRC32C never leave extent_read. Threads: any; the count is atomic,
+ * the last holder closes.
  *
  * - extent_read: one allocation of the exact size, one pread, one checksum.
  *
  * Failure modes: a short read, a missing file or a bad checksum is STATUS_CORRUPT, and the log names file, offset and length; a lack of
- * descriptors is STATUS_NO_FILES, another -errno of the read STATUS_IO. A trimmed segment's name may be gone while it is read: the bytes go with the handle. */
+ * descriptors is STATUS_NO_FILES, another -errno of the read STATUS_IO. A trimmed segment's name may be gone while it is read: the bytes go
+ * with the handle. */
 #include "penstock/crc32c.h"
 #include "penstock/slog.h"
 #include "shardstore/streamlog_internal.h"

@@ -107,8 +107,8 @@ enum status stream_attach(struct lane_stream *stream, char **why)
 	struct recovering recovering = {.stream = stream};
 	enum status status = open_log(&recovering);
 	if (status)
-		buf_printf(&recovering.why, "%s%s: the log cannot be opened (%s); the line before names the file", recovering.why.n ? "; " : "", stream->path,
-			   status_name(status));
+		buf_printf(&recovering.why, "%s%s: the log cannot be opened (%s); the line before names the file",
+			   recovering.why.n ? "; " : "", stream->path, status_name(status));
 	lane_raise_arrivals(stream, 0);
 	for (uint32_t i = 0; i < stream->n_shards; i++)
 		if (stream->shards[i]->closed) /* its end is the catalogue's to know, also when retention has taken all of it */

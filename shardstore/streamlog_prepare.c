@@ -14,8 +14,8 @@
  *
  * - rest: of a stream that has not been written to for a minute, zeros and spare are cut; a group that comes meanwhile waits for that.
  *
- * Failure modes: a full disk, or a lack of descriptors, ends it until a commit has gone well; any other error poisons. A crash leaves zeros behind the last group, or
- * a headerless file: recovery cuts the one and removes the other. */
+ * Failure modes: a full disk, or a lack of descriptors, ends it until a commit has gone well; any other error poisons. A crash leaves zeros
+ * behind the last group, or a headerless file: recovery cuts the one and removes the other. */
 #include "shardstore/streamlog_internal.h"
 
 #include <assert.h>

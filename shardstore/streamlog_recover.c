@@ -29,9 +29,9 @@ struct recover {
 	struct segment **segments; /* our references until the log has them */
 	uint32_t n, cap;
 	bool has_id;
-	bool damaged;      /* anywhere */
+	bool damaged;       /* anywhere */
 	bool parent_synced; /* the caller's word */
-	uint64_t expected; /* position where the next segment must begin, or POSITION_UNKNOWN */
+	uint64_t expected;  /* position where the next segment must begin, or POSITION_UNKNOWN */
 };
 
 /* ---- Names and headers ---- */
@@ -345,7 +345,8 @@ static enum status recover_all(struct recover *recover)
 
 enum status streamlog_open(const struct streamlog_config *config, const struct streamlog_recovery *recovery, struct streamlog **out)
 {
-	struct recover recover = {.log = streamlog_alloc(config), .tell = recovery, .expected = POSITION_UNKNOWN, .parent_synced = config->parent_synced};
+	struct recover recover = {
+		.log = streamlog_alloc(config), .tell = recovery, .expected = POSITION_UNKNOWN, .parent_synced = config->parent_synced};
 	enum status status = recover_all(&recover);
 	for (uint32_t i = 0; i < recover.n; i++) {
 		if (recover.scans)

@@ -5,7 +5,8 @@
  * run, not all.
  *
  * A sweep runs a short life of a seed once to count its calls to the disk, then once per call (or for so many of them) with a blow at that
- * call: a crash, EIO, ENOSPC or EMFILE. After a crash the recovery is cut too, at a call by dice; and for one call per seed, at each of its own. */
+ * call: a crash, EIO, ENOSPC or EMFILE. After a crash the recovery is cut too, at a call by dice; and for one call per seed, at each of its
+ * own. */
 #include <errno.h>
 #include <inttypes.h>
 #include <malloc.h>
@@ -45,8 +46,11 @@ struct arguments {
 	struct sim_plan plan;
 };
 
-static const char *const blows[] = {
-	[SIM_NO_BLOW] = "none", [SIM_BLOW_CRASH] = "crash", [SIM_BLOW_EIO] = "eio", [SIM_BLOW_ENOSPC] = "enospc", [SIM_BLOW_EMFILE] = "emfile"};
+static const char *const blows[] = {[SIM_NO_BLOW] = "none",
+				    [SIM_BLOW_CRASH] = "crash",
+				    [SIM_BLOW_EIO] = "eio",
+				    [SIM_BLOW_ENOSPC] = "enospc",
+				    [SIM_BLOW_EMFILE] = "emfile"};
 
 /* ---- Arguments ---- */
 

@@ -10,9 +10,9 @@
 #include "penstock/metrics.h"
 #include "tests/sim/sim.h"
 
-#define PLAN_STEPS 220 /* before the blow: a split or two, some segments, all kinds of calls */
+#define PLAN_STEPS 220    /* before the blow: a split or two, some segments, all kinds of calls */
 #define SHORTAGE_CALLS 12 /* a shortage of one call would be mended by closing an idle file */
-#define PLAN_AFTER 60  /* in the life after it */
+#define PLAN_AFTER 60     /* in the life after it */
 
 static bool chance(struct sim *sim, unsigned percent) { return rng_chance(&sim->rng, percent); }
 

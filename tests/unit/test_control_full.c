@@ -181,13 +181,10 @@ Test(control_full, below_the_floor_nothing_begins_that_needs_room)
 	static const int kinds[] = {CHANGE_CREATE_STREAM, CHANGE_REGISTER_CONSUMER, CHANGE_SPLIT_SHARD};
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		change = ask(kinds[i], i == 0 ? 2 : 1);
-		cr_expect_eq(change.cause, kinds[i] == CHANGE_SPLIT_SHARD ? CAUSE_HASH_KEY : CAUSE_NO_ROOM, "%d: %d", kinds[i], change.cause);
+		cr_expect_eq(change.cause, kinds[i] == CHANGE_SPLIT_SHARD ? CAUSE_HASH_KEY : CAUSE_NO_ROOM, "%d: %d", kinds[i],
+			     change.cause);
 	}
-	struct change update = {.kind = CHANGE_UPDATE_SHARD_COUNT,
-				.stream = STR("s1"),
-				.shards = 2,
-				.reply_to = &box,
-				.on_done = on_done};
+	struct change update = {.kind = CHANGE_UPDATE_SHARD_COUNT, .stream = STR("s1"), .shards = 2, .reply_to = &box, .on_done = on_done};
 	catalogue_change(control, &outbox, &update);
 	outbox_flush(&outbox);
 	turn();
