@@ -1,5 +1,5 @@
-/* thread_streamlog.c: commits, preparation, sweeps and reads of one log at the same time, on the real disk, as the lane's pools make them;
- * then what a start finds. Every record's bytes follow from its index. */
+/* thread_streamlog.c: commits, preparation, rests, sweeps and reads of one log at the same time, on the real disk, as the lane's pools make
+ * them, with fewer files open than the log has; then what a start finds. Every record's bytes follow from its index. */
 #include <assert.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -12,6 +12,7 @@
 
 #define GROUPS 1500
 #define READERS 2
+#define FILES 2 /* open at a time, beside those in use */
 
 static struct streamlog *streamlog;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -66,6 +67,9 @@ static void *run_preparer(void *arg)
 		prepare_due = false;
 		pthread_mutex_unlock(&lock);
 		assert(streamlog_prepare(streamlog) == STATUS_OK);
+		/* Beside a commit that takes the zeros which it cuts. */
+		if (prepares % 4 == 3)
+			assert(streamlog_rest(streamlog) == STATUS_OK);
 		pthread_mutex_lock(&lock);
 		prepares++;
 	}
@@ -201,7 +205,7 @@ int main(void)
 	char parent[] = "thread_streamlog.XXXXXX";
 	assert(mkdtemp(parent));
 	snprintf(path, sizeof(path), "%s/log", parent);
-	struct streamlog_config config = {.io = io_posix(), .path = path, .segment_min = 65536, .segment_max = 262144};
+	struct streamlog_config config = {.io = io_bounded(io_posix(), FILES), .path = path, .segment_min = 65536, .segment_max = 262144};
 	struct streamlog_recovery recovery = {on_run, on_shard, on_damage, on_torn_tail, NULL};
 	assert(streamlog_create(&config, &streamlog) == STATUS_OK);
 	run_threads();
@@ -214,6 +218,7 @@ int main(void)
 		check(last == GROUPS && first <= oldest + 1, "recovers all that was kept");
 	}
 	check(streamlog_destroy(streamlog) == STATUS_OK, "destroyed");
+	io_bounded_free(config.io);
 	check(rmdir(parent) == 0, "nothing is left");
 	printf("thread_streamlog: %u passed, %u failed\n", passed, failed);
 	return failed != 0;
