@@ -76,9 +76,10 @@ static void start(uint64_t reserve)
 					.reserve_bytes = reserve,
 					.stepped = true,
 					.vfs = SIM_VFS};
+	struct catalogue_reader none;
 	char *why = NULL;
 	cr_assert_eq(control_open(&config, &control, &why), STATUS_OK, "%s", why);
-	cr_assert_eq(control_start(control, NULL, NULL, 0), STATUS_OK);
+	cr_assert_eq(control_start(control, NULL, &none, 0), STATUS_OK);
 }
 
 static void end(void)
