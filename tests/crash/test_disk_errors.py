@@ -25,7 +25,7 @@ import time
 
 from damage import essence, make_streams, memory_dir, shard_id, start
 from fault import calls, compile_shim, environment
-from penstock_client import ApiError, Client
+from penstock_client import ApiError, Client, patient
 
 ALL = os.environ.get("PENSTOCK_FAULTS") == "all"
 SEED = int(os.environ.get("PENSTOCK_SEED", str(random.randrange(1 << 32))))
@@ -266,3 +266,51 @@ def test_each_call_fails_once():
         print(f"  {error} {when}: {n} {how}")
     print(f"disk errors: {sum(counts.values())} calls failed, of the {len(clean.calls)} of a run, with EIO or ENOSPC; {acknowledged} records "
           "acknowledged, 0 lost, 0 wrong bytes, 0 acknowledged after a failed sync")
+
+
+def test_an_unreadable_stream_stops_no_other():
+    """A segment that cannot be opened (a loop of symbolic links): that stream answers errors and can be deleted, the other one is served; with
+    the file back the next start has its records."""
+    with memory_dir() as folder:
+        data_dir = os.path.join(folder, "data")
+        log_file, segment, kept = data_dir + ".said", os.path.join(data_dir, "streams/1", f"{1:020}.seg"), os.path.join(folder, "kept")
+
+        def put(client, name):
+            return client.call("PutRecord", StreamName=name, PartitionKey="k", Data="AAAA")
+
+        def refused(ask):
+            try:
+                ask()
+            except ApiError as error:
+                return (error.status, error.type) == (500, "InternalFailure")
+            return False
+
+        with start(data_dir, log_file) as server:
+            client = Client(server.port)
+            make_streams(client, ["bad", "good"], 1)
+            put(client, "bad"), put(client, "good")
+        os.rename(segment, kept)
+        os.symlink(segment, segment)
+        with start(data_dir, log_file) as server:
+            client = Client(server.port)
+            assert refused(lambda: put(client, "bad")) and refused(lambda: client.read_all("bad", shard_id(0)))
+            put(client, "good")
+            assert len(client.read_all("good", shard_id(0))) == 2
+            assert server.metric("penstock_streams_damaged") == 1
+        with open(log_file) as lines:
+            said = lines.read()
+        assert f"segment_unreadable file={segment}" in said and "stream_damaged stream=bad" in said, said
+        os.unlink(segment)
+        os.rename(kept, segment)
+        with start(data_dir, log_file) as server:
+            client = Client(server.port)
+            assert len(client.read_all("bad", shard_id(0))) == 1
+            put(client, "bad")
+        os.rename(segment, kept)
+        os.symlink(segment, segment)
+        with start(data_dir, log_file) as server:
+            client = Client(server.port)
+            client.call("DeleteStream", StreamName="bad")
+            patient(lambda: client.call("ListStreams"), lambda answer: answer["StreamNames"] == ["good"])
+            assert server.metric("penstock_streams_damaged") == 0
+            assert not os.path.lexists(os.path.dirname(segment))
