@@ -112,8 +112,10 @@ static void pull_from(struct subscription *sub)
 
 static bool covers(const struct read *read, uint64_t next)
 {
-	uint32_t n = read->read.n_batches;
-	return read->done && n && read->read.batches[0]->first <= next && next <= batch_last(read->read.batches[n - 1]);
+	/* Until the read is done its store_read belongs to a reader thread: nothing of it is looked at before. */
+	if (!read->done || read->read.n_batches == 0)
+		return false;
+	return read->read.batches[0]->first <= next && next <= batch_last(read->read.batches[read->read.n_batches - 1]);
 }
 
 static struct tail *tail_of(const struct subscription *sub)

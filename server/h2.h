@@ -19,7 +19,6 @@ struct h2 {
 	unsigned work;          /* done since the last look at the clock (share_more): 1 is a cheap frame */
 	bool failed;            /* GOAWAY is queued, the connection ends: nghttp2 is not fed any more */
 	bool greeted;           /* preface and SETTINGS have come */
-	uint64_t head_ns;       /* a header block has begun and is not complete; else 0 */
 	struct h2_guard guard;
 	size_t answers;         /* bytes of whole answers that nghttp2 has not asked for */
 	unsigned n_parked;      /* whole requests that wait until these are taken */

@@ -77,8 +77,17 @@ static bool spend(struct h2_guard *guard, struct bucket *bucket, int64_t price, 
 
 bool h2_guard_nothing(struct h2_guard *guard) { return spend(guard, &guard->idle, 1, "frames that bring nothing"); }
 
+static void note_block(struct h2_guard *guard, const nghttp2_frame_hd *hd)
+{
+	guard->in_block = hd->type == NGHTTP2_HEADERS || hd->type == NGHTTP2_CONTINUATION;
+	guard->block_ends = guard->in_block && hd->flags & NGHTTP2_FLAG_END_HEADERS;
+	if (hd->type == NGHTTP2_HEADERS)
+		guard->block_ns = guard->now_ns;
+}
+
 bool h2_guard_frame(struct h2_guard *guard, const nghttp2_frame_hd *hd)
 {
+	note_block(guard, hd);
 	switch (hd->type) {
 	case NGHTTP2_DATA: /* without data: said by h2_guard_nothing when its padding is known */
 	case NGHTTP2_CONTINUATION:

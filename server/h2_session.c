@@ -49,7 +49,6 @@ static bool check_closed(struct h2 *h2, const nghttp2_frame_hd *hd)
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
 	struct h2 *h2 = arg;
-	h2->head_ns = worker_now_ns(h2->conn->worker);
 	if (frame->headers.cat != NGHTTP2_HCAT_REQUEST)
 		return 0;
 	if (h2->ghosts->n > GHOSTS_MAX) {
@@ -96,8 +95,6 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 	struct h2 *h2 = arg;
 	bool headers = frame->hd.type == NGHTTP2_HEADERS;
 	h2->greeted = true; /* the first one is SETTINGS, nghttp2 sees to that */
-	if (headers)
-		h2->head_ns = 0;
 	if (!headers && frame->hd.type != NGHTTP2_DATA)
 		return 0;
 	struct h2_stream *stream = stream_of(session, frame->hd.stream_id);
@@ -400,7 +397,7 @@ static void h2_sweep(struct conn *conn, uint64_t now_ns)
 {
 	struct h2 *h2 = conn->session;
 	bool late = !h2->greeted && conn_late(conn, now_ns - conn->since_ns, PREFACE_NS);
-	if (late || (h2->head_ns && conn_late(conn, now_ns - h2->head_ns, HEAD_NS))) {
+	if (late || (h2_guard_in_head(&h2->guard) && conn_late(conn, now_ns - h2->guard.block_ns, HEAD_NS))) {
 		h2->guard.why = "a head that does not end";
 		fail(h2, NGHTTP2_ERR_FLOODED);
 		return;

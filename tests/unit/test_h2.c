@@ -342,6 +342,42 @@ Test(h2, shut_window_holds_the_cursor_and_ping_passes)
 	cr_assert_null(fake_subs[0].sub);
 }
 
+/* Two heads that are whole and malformed: a field in upper case, and pseudo fields that are missing. */
+Test(h2, a_malformed_head_leaves_no_deadline_on_its_connection)
+{
+	static const uint8_t upper[] = {0, 0, 5, NGHTTP2_HEADERS, 5, 0, 0, 0, 3, 0, 1, 'A', 1, 'b'};
+	static const uint8_t missing[] = {0, 0, 1, NGHTTP2_HEADERS, 5, 0, 0, 0, 5, 0x83};
+	client_open(&c, false);
+	client_ask(&c, "/sub", "{}", 2);
+	client_pump(&c);
+	c.mute = true;
+	send_all(c.fd, upper, sizeof(upper));
+	send_all(c.fd, missing, sizeof(missing));
+	turns(3);
+	pass(11 * SECOND_NS);
+	cr_assert_not(list_empty(&worker.conns));
+	cr_assert_not(the_conn()->dead || the_conn()->closing, "its subscription lives");
+	cr_assert_not_null(fake_subs[0].sub);
+	client_close(&c);
+}
+
+/* Its stream is refused by nghttp2 long before the block ends: the deadline stays all the same. */
+Test(h2, a_malformed_head_that_does_not_end_has_10_s)
+{
+	static const uint8_t upper[] = {0, 0, 5, NGHTTP2_HEADERS, 1, 0, 0, 0, 3, 0, 1, 'A', 1, 'b'};
+	client_open(&c, false);
+	client_ask(&c, "/sub", "{}", 2);
+	client_pump(&c);
+	c.mute = true;
+	send_all(c.fd, upper, sizeof(upper));
+	turns(3);
+	pass(9 * SECOND_NS);
+	cr_assert_not(the_conn()->closing);
+	pass(2 * SECOND_NS);
+	cr_assert(list_empty(&worker.conns) || the_conn()->closing);
+	client_close(&c);
+}
+
 Test(h2, backed_up_socket_pauses_and_goes_on)
 {
 	client_open(&c, false);
