@@ -1,5 +1,5 @@
 /* echo.c: the one place that cuts repeated values. */
-#include "codec/echo.h"
+#include "penstock/echo.h"
 
 static bool is_continuation(char c) { return ((unsigned char)c & 0xc0) == 0x80; }
 

@@ -13,7 +13,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "codec/echo.h"
+#include "penstock/echo.h"
 #include "codec/shape_table.h"
 #include "codec/utf8.h"
 #include "penstock/api.h"

@@ -8,7 +8,7 @@
  * Failure is the purpose. A valid struct costs no allocation. */
 #include <stdio.h>
 
-#include "codec/echo.h"
+#include "penstock/echo.h"
 #include "codec/shape_table.h"
 #include "codec/utf8.h"
 #include "penstock/api.h"

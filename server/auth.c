@@ -10,6 +10,7 @@
  * Fails with AWS's texts (recorded ones), which name every missing part in a fixed order. */
 #include "server/auth.h"
 
+#include "penstock/echo.h"
 #include "server/pairs.h"
 #include "server/worker.h"
 
@@ -42,7 +43,7 @@ static enum status header_check(struct request *request, struct str header, stru
 	if (missing.n == 0)
 		return STATUS_OK;
 	buf_printf(&missing, "Authorization=");
-	buf_put_str(&missing, header);
+	echo_put(&missing, header);
 	*text = take_text(request, &missing);
 	return STATUS_INCOMPLETE_SIGNATURE;
 }

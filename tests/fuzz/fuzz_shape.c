@@ -5,7 +5,7 @@
  * same struct or the same text. */
 #include <stdlib.h>
 
-#include "codec/echo.h"
+#include "penstock/echo.h"
 #include "codec/shape_table.h"
 #include "penstock/api.h"
 #include "penstock/shape.h"

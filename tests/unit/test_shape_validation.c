@@ -1,5 +1,5 @@
 /* Validation: each constraint's text, paths, orders, counts; and the patterns by themselves. */
-#include "codec/echo.h"
+#include "penstock/echo.h"
 #include "codec/shape_table.h"
 #include "codec_fixture.h"
 #include "penstock/api.h"
@@ -187,17 +187,18 @@ Test(numbers, ranges)
 	valid("GetRecords", "{\"ShardIterator\":\"x\",\"Limit\":10000}");
 }
 
+/* As an error repeats it (echo.h). */
+static const char *echoed(const char *value)
+{
+	return strlen(value) > ECHO_MAX ? arena_printf(&arena, "%.*s...", (int)ECHO_MAX, value).p : value;
+}
+
 static void too_long(const char *operation, const char *format, const char *piece, size_t max, const char *path)
 {
 	const char *fits = repeat(piece, max), *over = repeat(piece, max + 1);
 	valid(operation, arena_printf(&arena, "%s%s\"}", format, fits).p);
-	struct buf value = {0};
-	buf_put_char(&value, '\'');
-	echo_put(&value, str_of(over));
-	buf_put(&value, "'", 2);
-	one(operation, arena_printf(&arena, "%s%s\"}", format, over).p, (char *)value.p, path,
+	one(operation, arena_printf(&arena, "%s%s\"}", format, over).p, arena_printf(&arena, "'%s'", echoed(over)).p, path,
 	    arena_printf(&arena, "Member must have length less than or equal to %zu", max).p);
-	buf_free(&value);
 }
 
 Test(echo, is_cut_behind_a_whole_character)
@@ -272,8 +273,8 @@ Test(lengths, arns)
 	const char *tail = repeat("x", 2048 - (sizeof(STREAM_ARN) - 1));
 	struct str fits = arena_printf(&arena, STREAM_ARN "%s", tail), over = arena_printf(&arena, "%sx", fits.p);
 	valid("DescribeStream", arena_printf(&arena, "{\"StreamARN\":\"%s\"}", fits.p).p);
-	one("DescribeStream", arena_printf(&arena, "{\"StreamARN\":\"%s\"}", over.p).p, arena_printf(&arena, "'%s'", over.p).p, "streamARN",
-	    "Member must have length less than or equal to 2048");
+	one("DescribeStream", arena_printf(&arena, "{\"StreamARN\":\"%s\"}", over.p).p, arena_printf(&arena, "'%s'", echoed(over.p)).p,
+	    "streamARN", "Member must have length less than or equal to 2048");
 }
 
 Test(lengths, minima)
@@ -519,4 +520,30 @@ Test(matchers, consumer_arns)
 	no(&pattern_consumer_arn, "arn:aws:kinesis:r\n:123456789012:stream/a/consumer/b:1");
 	no(&pattern_consumer_arn, "arn:aws:kinesis:r:123456789012:\nstream/a/consumer/b:1");
 	no(&pattern_consumer_arn, CONSUMER_ARN "\n");
+}
+
+/* ---- What is repeated of a request is bounded, whatever was sent ---- */
+
+static void refused_in_few_bytes(const char *operation, const char *json, enum status status)
+{
+	struct str text;
+	cr_expect_eq(bind(operation, json, &text), status, "%s %.60s", operation, json);
+	cr_expect_lt(text.n, 3 * ECHO_MAX, "%s %.60s: %zu bytes", operation, json, text.n);
+	arena_free(&arena);
+}
+
+Test(echoes, are_bounded)
+{
+	const char *large = repeat("a", 1 << 20);
+	char *keep = xstrdup(large);
+	refused_in_few_bytes("PutRecord", arena_printf(&arena, "{\"PartitionKey\":\"k\",\"Data\":\"%s.\"}", keep).p, STATUS_SERIALIZATION);
+	refused_in_few_bytes("PutRecord", arena_printf(&arena, "{\"PartitionKey\":\"%s\",\"Data\":\"\"}", keep).p, STATUS_VALIDATION);
+	refused_in_few_bytes("DeleteStream", arena_printf(&arena, "{\"StreamName\":\"s\",\"EnforceConsumerDeletion\":\"%s\"}", keep).p,
+			     STATUS_SERIALIZATION);
+	refused_in_few_bytes("DescribeStream", arena_printf(&arena, "{\"StreamName\":\"%s\"}", keep).p, STATUS_VALIDATION);
+	refused_in_few_bytes("DescribeStream", arena_printf(&arena, "{\"StreamARN\":\"%s\"}", keep).p, STATUS_VALIDATION);
+	refused_in_few_bytes("CreateStream", arena_printf(&arena, "{\"StreamName\":\"s\",\"Tags\":{\"%s\":\"%s\"}}", keep, keep).p,
+			     STATUS_VALIDATION);
+	refused_in_few_bytes("PutRecords", arena_printf(&arena, "{\"Records\":[%s{}]}", repeat("{},", 5000)).p, STATUS_VALIDATION);
+	free(keep);
 }

@@ -1,9 +1,9 @@
 /* echo.h: a client's value as an error text repeats it. Pure: any thread.
  *
- * Every text of codec/ that repeats a value of the request goes through echo_put, so that an answer
+ * Every text that repeats a value of the request goes through echo_put, so that an answer
  * to a refused request is small whatever the request held. */
-#ifndef CODEC_ECHO_H
-#define CODEC_ECHO_H
+#ifndef PENSTOCK_ECHO_H
+#define PENSTOCK_ECHO_H
 
 #include "penstock/bytes.h"
 
