@@ -10,7 +10,7 @@
  *   - below OUTQ_LOW the protocol pulls again
  *
  * Failures: any socket or TLS error closes; conn_sweep closes what hangs: no handshake or preface in time, nothing asked for
- * idle_s, no progress of TCP for 30 s while no subscription lives. Of one that was cut for abuse little is read any more, and its
+ * idle_s, output taken 30 s behind 1 KiB/s while no subscription lives. Of one that was cut for abuse little is read any more, and its
  * last words wait 2 s for the socket. */
 #include "server/conn.h"
 
@@ -22,6 +22,7 @@
 
 #include "penstock/metrics.h"
 #include "penstock/slog.h"
+#include "server/answers.h"
 #include "server/peers.h"
 #include "server/share.h"
 
@@ -36,7 +37,7 @@ static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
 static void on_writable(evutil_socket_t fd, short what, void *arg);
-static void drop_answers(struct conn *conn);
+static void release(struct conn *conn, size_t n);
 
 static void set_phase(struct conn *conn, enum conn_phase phase)
 {
@@ -92,7 +93,7 @@ void conn_free(struct conn *conn)
 	if (conn->tls)
 		conn_tls_free(conn);
 	outq_fini(&conn->outq);
-	drop_answers(conn);
+	release(conn, conn->charged);
 	buf_free(&conn->held);
 	buf_free(&conn->sealed);
 	close(conn->fd);
@@ -137,9 +138,9 @@ bool conn_late(struct conn *conn, uint64_t waited_ns, uint64_t limit_ns)
 	return waited_ns > (worker->hurried && HURRY_NS < limit_ns ? HURRY_NS : limit_ns);
 }
 
-uint64_t conn_body_came(const struct conn *conn, uint64_t since_ns, size_t n, uint64_t now_ns)
+uint64_t conn_paid(const struct conn *conn, uint64_t since_ns, size_t n, uint64_t now_ns)
 {
-	uint64_t paid_ns = n * SECOND_NS / (conn->worker->hurried ? BODY_RATE_HURRIED : BODY_RATE);
+	uint64_t paid_ns = n * SECOND_NS / (conn->worker->hurried ? LEAST_RATE_HURRIED : LEAST_RATE);
 	if (since_ns >= now_ns)
 		return since_ns;
 	return now_ns - since_ns > paid_ns ? since_ns + paid_ns : now_ns;
@@ -360,18 +361,31 @@ bool conn_full(struct conn *conn)
 	return conn->above;
 }
 
-void conn_count_answer(struct conn *conn, size_t n)
+void conn_charge(struct conn *conn, size_t n)
 {
-	conn->answer_bytes += n;
+	conn->charged += n;
 	conn->worker->answer_bytes += n;
 	metric_add(METRIC_answer_bytes, (int64_t)n);
 }
 
-static void drop_answers(struct conn *conn)
+static void release(struct conn *conn, size_t n)
 {
-	metric_add(METRIC_answer_bytes, -(int64_t)conn->answer_bytes);
-	conn->worker->answer_bytes -= conn->answer_bytes;
-	conn->answer_bytes = 0;
+	if (!n)
+		return;
+	conn->charged -= n;
+	conn->worker->answer_bytes -= n;
+	metric_add(METRIC_answer_bytes, -(int64_t)n);
+	answers_give(conn->worker, conn->peer, n);
+}
+
+/* Bytes of subscriptions are in the outq too; a connection that has some counts there what it owns alone. */
+void conn_settle(struct conn *conn)
+{
+	size_t held = conn->answers + conn->outq.heap;
+	if (conn->charged > held && !(conn->protocol && conn->protocol->streaming(conn)))
+		held += conn->outq.bytes + conn->sealed.n - conn->sealed_at;
+	if (conn->charged > held)
+		release(conn, conn->charged - held);
 }
 
 void conn_fill(struct conn *conn)
@@ -393,8 +407,10 @@ ssize_t conn_send(struct conn *conn, const struct iovec *iov, int count)
 		return errno == EINTR ? -EAGAIN : -errno;
 	metric_add(METRIC_socket_writes, 1);
 	metric_add(METRIC_socket_bytes, n);
-	if (n)
+	if (n && conn->blocked) {
 		conn->progress_ns = worker_now_ns(conn->worker);
+		conn->paid_ns = conn_paid(conn, conn->paid_ns, (size_t)n, conn->progress_ns);
+	}
 	return n;
 }
 
@@ -423,7 +439,7 @@ static void set_blocked(struct conn *conn, bool blocked)
 		return;
 	conn->blocked = blocked;
 	if (blocked) {
-		conn->progress_ns = worker_now_ns(conn->worker);
+		conn->progress_ns = conn->paid_ns = worker_now_ns(conn->worker);
 		event_add(&conn->write_event, NULL);
 	} else {
 		event_del(&conn->write_event);
@@ -460,8 +476,8 @@ void conn_flush(struct conn *conn)
 		conn->above = false;
 		conn_dirty(conn);
 	}
-	if (conn->answer_bytes && conn->outq.bytes == 0)
-		drop_answers(conn);
+	if (conn->charged)
+		conn_settle(conn);
 	if (rc == 0)
 		written_out(conn);
 }
@@ -502,7 +518,7 @@ void conn_sweep(struct conn *conn, uint64_t now_ns)
 		return;
 	}
 	bool streaming = conn->protocol && conn->protocol->streaming(conn);
-	if (conn->blocked && !streaming && conn_late(conn, now_ns - conn->progress_ns, conn->cut ? LINGER_NS : STALL_NS)) {
+	if (conn->blocked && !streaming && conn_late(conn, now_ns - conn->paid_ns, conn->cut ? LINGER_NS : STALL_NS)) {
 		conn_close(conn);
 		return;
 	}

@@ -45,10 +45,10 @@ struct protocol {
 extern const struct protocol h1_protocol, h2_protocol;
 
 #define SECOND_NS UINT64_C(1000000000)
-#define STALL_NS (30 * SECOND_NS) /* no progress for so long ends a write, and an answer that nobody takes */
-#define BODY_NS (30 * SECOND_NS)  /* a body may be so far behind BODY_RATE bytes a second */
-#define BODY_RATE 1024u
-#define BODY_RATE_HURRIED (64u << 10)
+#define LEAST_RATE 1024u          /* bytes a second that bodies come at, and answers are taken at */
+#define LEAST_RATE_HURRIED (64u << 10)
+#define STALL_NS (30 * SECOND_NS) /* an answer may be so far behind it, and so may a socket's output */
+#define BODY_NS (30 * SECOND_NS)  /* so may a body */
 #define SLOW_NS (2 * SECOND_NS)         /* whoever keeps us waiting for so long is slow; when too many are, */
 #define HURRY_NS (5 * SECOND_NS / 2)    /* this is the longest that anybody may */
 #define CLOSING_NS (5 * SECOND_NS) /* a subscription that is over has this long, without a byte taken, for its last words */
@@ -77,7 +77,8 @@ struct conn {
 	bool blocked, writable;  /* the socket is full and the write event is set; it has fired */
 	bool queues;             /* its last input took more than its share, or nothing was served yet: read only when its turn has come */
 	bool read_again;         /* reading stopped early; TLS may hold bytes that the socket does not show */
-	size_t answer_bytes;     /* of whole answers in the outq, counted in the metrics until it is drained */
+	size_t charged;          /* bytes of answers that this connection holds of the budget (answers.h) */
+	size_t answers;          /* bytes of answers that the protocol still has, and not the outq */
 	bool closing;            /* close when all is written */
 	bool linger;             /* ... and drop what still comes for a while */
 	bool cut;                /* for abuse: no more patience */
@@ -89,7 +90,8 @@ struct conn {
 
 	uint64_t since_ns;       /* when this phase began */
 	uint64_t active_ns;      /* when a request last began or ended */
-	uint64_t progress_ns;    /* when the socket last took something, or became blocked */
+	uint64_t progress_ns;    /* when the socket last took something while blocked, or became so */
+	uint64_t paid_ns;        /* blocked: see conn_paid, of all output */
 };
 
 void conn_open(struct worker *worker, int fd); /* takes fd */
@@ -99,9 +101,9 @@ void conn_finish(struct conn *conn, bool linger); /* close when the outq is writ
 void conn_cut(struct conn *conn, const char *why);
 /* For sweeps: has it kept us waiting too long? The limit is shorter while too many do. */
 bool conn_late(struct conn *conn, uint64_t waited_ns, uint64_t limit_ns);
-/* A body is a debt that grows by a second each second and is paid by bytes: since_ns is when it was last paid in full. Returns it
- * after n more bytes. */
-uint64_t conn_body_came(const struct conn *conn, uint64_t since_ns, size_t n, uint64_t now_ns);
+/* A body that comes, or an answer that is taken, is a debt that grows by a second each second and is paid by bytes, at LEAST_RATE:
+ * since_ns is when it was last paid in full. Returns it after n more bytes. So "moved a byte" is no progress. */
+uint64_t conn_paid(const struct conn *conn, uint64_t since_ns, size_t n, uint64_t now_ns);
 /* For sweeps: is it late? Withheld: we do not let it come. Its client is not slow then, but it may not stand there for ever either. */
 bool conn_body_late(struct conn *conn, uint64_t since_ns, uint64_t now_ns, bool withheld);
 void conn_dirty(struct conn *conn);            /* fill and flush at the end of this turn */
@@ -110,7 +112,8 @@ void conn_read(struct conn *conn);             /* reads now what is there, and p
 void conn_serve(struct conn *conn);            /* its turn has come: goes on with what is held, or reads */
 static inline size_t conn_held(const struct conn *conn) { return conn->held.n - conn->held_at; }
 bool conn_full(struct conn *conn);             /* at OUTQ_HIGH: pull no more; remembers it */
-void conn_count_answer(struct conn *conn, size_t n); /* so many bytes of an answer lie in the outq */
+void conn_charge(struct conn *conn, size_t n);  /* n bytes of the budget are the connection's: an answer begins to leave */
+void conn_settle(struct conn *conn);            /* gives back what is no longer held; after bytes have left, or an answer was dropped */
 void conn_fill(struct conn *conn);
 void conn_flush(struct conn *conn);
 void conn_sweep(struct conn *conn, uint64_t now_ns);

@@ -13,6 +13,7 @@
 #include "penstock/shape.h"
 #include "penstock/value.h"
 #include "server/admin.h"
+#include "server/answer_bound.h"
 #include "server/auth.h"
 #include "server/browser.h"
 #include "server/fault.h"
@@ -190,7 +191,7 @@ static void dispatch_call(struct request *request, struct call *call)
 		return;
 	if (call->operation->number >= OP_COUNT)
 		request_fail(request, STATUS_INVALID_ARGUMENT, "%s is not there yet in penstock.", call->operation->name);
-	else if (bind_input(request, call) && !(request->worker->faults && fault_call(request, perform)))
+	else if (bind_input(request, call) && answer_bound_reserve(request) && !(request->worker->faults && fault_call(request, perform)))
 		perform(request);
 }
 
@@ -199,6 +200,10 @@ void dispatch_request(struct request *request)
 {
 	struct call call = {0};
 	bool proves = request->worker->auth != NULL;
+	if (!request_reserve(request, ANSWER_FIRST, BUDGET_CALL)) {
+		request_refuse(request);
+		return;
+	}
 	if (admin_healthz(request) || (!proves && browser_origin(request)) || admin_page(request) || (proves && browser_origin(request)))
 		return;
 	if (other_service(request))

@@ -35,7 +35,7 @@ struct h1 {
 	bool no_body;     /* HEAD: the answer's body is not sent */
 	bool chunked;     /* a stream to an HTTP/1.0 client is ended by the close */
 	uint64_t head_ns; /* first byte of the present head, else 0 */
-	uint64_t body_ns; /* see conn_body_came; STREAM: when the subscription was last seen alive */
+	uint64_t body_ns; /* see conn_paid; STREAM: when the subscription was last seen alive */
 };
 
 static void h1_reply(struct request *request, int http_status, const char *content_type, struct buf *body);
@@ -54,6 +54,7 @@ static int on_request(void *arg, struct str method, struct str target)
 {
 	struct h1 *h1 = arg;
 	h1->request = request_new(h1->conn->worker, &h1_transport, h1);
+	h1->request->exchange->peer = h1->conn->peer;
 	request_set_target(h1->request, method, target);
 	return request_crowded(h1->conn->worker) ? 503 : 0;
 }
@@ -86,7 +87,7 @@ static int on_head(void *arg)
 static int on_body(void *arg, const uint8_t *p, size_t n)
 {
 	struct h1 *h1 = arg;
-	h1->body_ns = conn_body_came(h1->conn, h1->body_ns, n, worker_now_ns(h1->conn->worker));
+	h1->body_ns = conn_paid(h1->conn, h1->body_ns, n, worker_now_ns(h1->conn->worker));
 	return request_add_body(h1->request, p, n, h1->parser.content_length);
 }
 
@@ -133,13 +134,12 @@ static void h1_reply(struct request *request, int http_status, const char *conte
 	struct h1 *h1 = request->stream;
 	h1->last = h1->last || h1->conn->worker->stopping;
 	bool refused_large = http_status == 413; /* AWS: no body, Transfer-Encoding: chunked */
+	conn_charge(h1->conn, request_hand_over(request, body->n));
 	write_head(h1, request, http_status, content_type, refused_large ? -1 : (int64_t)body->n, refused_large);
 	if (refused_large)
 		outq_copy(&h1->conn->outq, "0\r\n\r\n", 5);
-	else if (!h1->no_body && body->n) {
-		conn_count_answer(h1->conn, body->n);
+	else if (!h1->no_body)
 		outq_take(&h1->conn->outq, body);
-	}
 	buf_free(body);
 	request_free(request);
 	end_exchange(h1);
@@ -151,6 +151,12 @@ static void refuse(struct h1 *h1, int http_status)
 	struct buf body = {0};
 	struct conn *conn = h1->conn;
 	struct request *request = h1->request ? h1->request : request_new(conn->worker, &h1_transport, h1);
+	request->exchange->peer = conn->peer;
+	if (!request_reserve(request, ANSWER_HEAD, BUDGET_REFUSAL)) {
+		h1->request = request;
+		conn_close(conn);
+		return;
+	}
 	request->plain = true;
 	h1->last = true;
 	h1->no_body = false;

@@ -44,6 +44,7 @@ struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
 	stream->id = id;
 	stream->receiving = true;
 	stream->request = request_new(h2->conn->worker, &h2_transport, stream);
+	stream->request->exchange->peer = h2->conn->peer;
 	stream->request->exchange->method = stream->request->exchange->path = STR("");
 	stream->since_ns = h2->conn->active_ns = stream->request->exchange->started_ns;
 	if (request_crowded(h2->conn->worker))
@@ -56,10 +57,20 @@ struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
 
 static void drop_answer(struct h2_stream *stream)
 {
-	metric_add(METRIC_answer_bytes, -(int64_t)stream->answer.n);
-	stream->h2->conn->worker->answer_bytes -= stream->answer.n;
-	stream->h2->answers -= stream->answer.n;
-	buf_free(&stream->answer);
+	stream->h2->conn->answers -= stream->answer.n;
+	if (stream->shared)
+		outq_shared_put(stream->shared);
+	else
+		buf_free(&stream->answer);
+	stream->shared = NULL;
+	stream->answer = (struct buf){0};
+}
+
+void h2_stream_head_sent(struct h2_stream *stream)
+{
+	if (stream->headed)
+		stream->h2->conn->answers -= ANSWER_HEAD;
+	stream->headed = false;
 }
 
 /* Its subscription ends, or is over: it is no longer for h2_stop to finish, and may have a deadline. */
@@ -90,6 +101,9 @@ void h2_stream_free(struct h2_stream *stream)
 	if (stream->request)
 		end_request(stream, request_detach);
 	drop_answer(stream);
+	h2_stream_head_sent(stream);
+	if (h2->conn->charged)
+		conn_settle(h2->conn);
 	h2->n_parked -= stream->parked;
 	h2->conn->active_ns = worker_now_ns(h2->conn->worker);
 	h2->n_streams--;
@@ -129,9 +143,15 @@ bool h2_stream_header(struct h2_stream *stream, struct str name, struct str valu
 void h2_stream_refuse(struct h2_stream *stream, int http_status)
 {
 	struct buf body = {0};
+	if (!request_reserve(stream->request, ANSWER_HEAD, BUDGET_REFUSAL)) {
+		h2_reset(stream->request);
+		return;
+	}
 	stream->request->plain = true;
 	h2_reply(stream->request, http_status, NULL, &body);
 }
+
+static uint32_t capped(unsigned long long n) { return n < UINT32_MAX ? (uint32_t)n : UINT32_MAX; }
 
 void h2_stream_head(struct h2_stream *stream)
 {
@@ -144,7 +164,7 @@ void h2_stream_head(struct h2_stream *stream)
 	request_set_target(request, request->exchange->method, request->exchange->path);
 	struct str length = request_header(request, "content-length"), expect = request_header(request, "expect");
 	if (length.n)
-		stream->content_length = strtoull(length.p, NULL, 10); /* nghttp2 has checked that it is a number */
+		stream->content_length = capped(strtoull(length.p, NULL, 10)); /* nghttp2 has checked that it is a number */
 	if (stream->content_length > BODY_MAX) {
 		h2_stream_refuse(stream, 413);
 	} else if (stream->receiving && str_equal(expect, STR("100-continue"))) {
@@ -164,14 +184,14 @@ void h2_stream_body(struct h2_stream *stream, const uint8_t *p, size_t n, bool l
 {
 	int refused = stream->request ? request_add_body(stream->request, p, n, stream->content_length) : 0;
 	nghttp2_session_consume_connection(stream->h2->session, n);
-	stream->since_ns = conn_body_came(stream->h2->conn, stream->since_ns, n, stream->h2->guard.now_ns);
+	stream->since_ns = conn_paid(stream->h2->conn, stream->since_ns, n, stream->h2->guard.now_ns);
 	if (refused)
 		h2_stream_refuse(stream, refused);
 	if (!stream->request || last) {
 		stream->withheld = 0;
 		return;
 	}
-	stream->withheld += n;
+	stream->withheld += (uint32_t)n;
 	if (request_takes_more(stream->request, stream->content_length))
 		h2_stream_give_back(stream);
 }
@@ -183,7 +203,7 @@ void h2_stream_whole(struct h2_stream *stream)
 	h2->work += H2_WORK_PIECE;
 	if (!stream->request)
 		return;
-	if (h2->n_parked || h2->answers > ANSWERS_AHEAD) {
+	if (h2->n_parked || h2->conn->answers > ANSWERS_AHEAD) {
 		stream->parked = true;
 		h2->n_parked++;
 		stream->since_ns = h2->guard.now_ns;
@@ -196,7 +216,7 @@ void h2_stream_whole(struct h2_stream *stream)
 void h2_unpark(struct h2 *h2)
 {
 	struct h2_stream *first = NULL;
-	if (h2->n_parked == 0 || h2->answers > ANSWERS_AHEAD)
+	if (h2->n_parked == 0 || h2->conn->answers > ANSWERS_AHEAD)
 		return;
 	for (struct list *node = h2->streams.next; node != &h2->streams && !first; node = node->next) {
 		struct h2_stream *stream = container_of(node, struct h2_stream, link);
@@ -262,16 +282,20 @@ static void h2_reply(struct request *request, int http_status, const char *conte
 {
 	struct h2_stream *stream = request->stream;
 	nghttp2_data_provider provider = {.source.ptr = stream, .read_callback = on_read_answer};
+	struct conn *conn = stream->h2->conn;
 	bool with_body = body->n && !str_equal(request->exchange->method, STR("HEAD"));
+	if (conn->answers == 0)
+		stream->h2->paid_ns = worker_now_ns(request->worker);
+	conn_charge(conn, request_hand_over(request, body->n));
+	stream->headed = true;
+	conn->answers += ANSWER_HEAD;
 	/* 413 and the like are answered without a length, as AWS does */
 	submit(stream, http_status, content_type, request->plain && !body->n ? -1 : (int64_t)body->n, with_body ? &provider : NULL, false);
 	if (with_body) {
 		stream->answer = *body;
 		*body = (struct buf){0};
 		stream->since_ns = worker_now_ns(request->worker);
-		metric_add(METRIC_answer_bytes, (int64_t)stream->answer.n);
-		request->worker->answer_bytes += stream->answer.n;
-		stream->h2->answers += stream->answer.n;
+		conn->answers += stream->answer.n;
 	}
 	buf_free(body);
 	end_request(stream, request_free);
@@ -406,6 +430,23 @@ static void h2_reset(struct request *request)
 
 static bool h2_local(struct request *request) { return peers_local(((const struct h2_stream *)request->stream)->h2->conn->fd); }
 
+/* An answer of one frame is the outq's; one of several is held by both until the last of it has left: no byte is there twice. */
+static void send_answer(struct h2_stream *stream, size_t n)
+{
+	struct conn *conn = stream->h2->conn;
+	if (stream->answer_at == 0 && n == stream->answer.n) {
+		conn->answers -= n;
+		outq_take(&conn->outq, &stream->answer);
+		return;
+	}
+	if (!stream->shared)
+		stream->shared = outq_shared_new(&conn->outq, &stream->answer);
+	outq_refer(&conn->outq, stream->shared, stream->answer.p + stream->answer_at, n);
+	stream->answer_at += n;
+	if (stream->answer_at == stream->answer.n)
+		drop_answer(stream);
+}
+
 /* The frame's head and its bytes, both to the outq. */
 int h2_on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t n, nghttp2_data_source *source, void *arg)
 {
@@ -420,18 +461,9 @@ int h2_on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_
 		sub_take(&stream->request->sub, n, outq_emit, &conn->outq);
 		return 0;
 	}
-	stream->since_ns = stream->h2->moved_ns = worker_now_ns(conn->worker);
-	if (stream->answer_at == 0 && n == stream->answer.n) {
-		conn_count_answer(conn, n);
-		metric_add(METRIC_answer_bytes, -(int64_t)n);
-		conn->worker->answer_bytes -= n;
-		stream->h2->answers -= n;
-		outq_take(&conn->outq, &stream->answer);
-	} else {
-		outq_copy(&conn->outq, stream->answer.p + stream->answer_at, n);
-		stream->answer_at += n;
-		if (stream->answer_at == stream->answer.n)
-			drop_answer(stream);
-	}
+	uint64_t now_ns = worker_now_ns(conn->worker);
+	stream->since_ns = conn_paid(conn, stream->since_ns, n, now_ns);
+	stream->h2->paid_ns = conn_paid(conn, stream->h2->paid_ns, n, now_ns);
+	send_answer(stream, n);
 	return 0;
 }

@@ -20,10 +20,9 @@ struct h2 {
 	bool failed;            /* GOAWAY is queued, the connection ends: nghttp2 is not fed any more */
 	bool greeted;           /* preface and SETTINGS have come */
 	struct h2_guard guard;
-	size_t answers;         /* bytes of whole answers that nghttp2 has not asked for */
-	unsigned n_parked;      /* whole requests that wait until these are taken */
-	uint64_t moved_ns;      /* when bytes of an answer last went on */
-	bool stalled;           /* this sweep has reset an answer since which nothing has gone on */
+	unsigned n_parked;      /* whole requests that wait until conn->answers are taken */
+	uint64_t paid_ns;       /* see conn_paid, of all answers */
+	bool stalled;           /* this sweep has reset an answer, and the others together are late as well */
 	struct ghosts *ghosts;  /* requests in work whose streams are gone */
 };
 
@@ -41,13 +40,15 @@ struct h2_stream {
 	bool pulled : 1;         /* nghttp2 asks for a subscription's bytes: it has a DATA frame to come */
 	bool drained : 1;        /* the one that it sends now takes all that there are, and is the last until there are more */
 	bool deferred : 1;       /* nghttp2 waits for resume_data */
+	bool headed : 1;         /* an answer's head waits in nghttp2: ANSWER_HEAD of conn->answers */
 	bool parked : 1;         /* whole, and waits until earlier answers are taken */
 	struct request *request; /* until it is answered; its path is the whole target until the head is complete */
-	uint64_t content_length; /* as said by the client; 0: not */
-	size_t withheld;         /* body bytes whose window is not given back: it waits for memory */
-	struct buf answer;       /* a whole answer's body */
+	uint32_t content_length; /* as said by the client, capped; 0: not */
+	uint32_t withheld;       /* body bytes whose window is not given back: it waits for memory */
+	struct buf answer;       /* a whole answer's body; lent from `shared` if that is there */
+	struct outq_shared *shared; /* it leaves in parts: also held by the outq */
 	size_t answer_at;
-	uint64_t since_ns;       /* body: see conn_body_came; then, when the answer or the end of a stream last moved */
+	uint64_t since_ns;       /* body, answer: see conn_paid; then, when the end of a stream last moved */
 };
 
 /* h2.c */
@@ -59,6 +60,7 @@ void h2_stream_body(struct h2_stream *stream, const uint8_t *p, size_t n, bool l
 void h2_stream_whole(struct h2_stream *stream); /* the client's side has ended: dispatched, or parked */
 void h2_unpark(struct h2 *h2);                  /* dispatches one that was parked, if it is its turn; not from nghttp2's callbacks */
 void h2_stream_sent(struct h2_stream *stream);  /* DATA of a subscription has left nghttp2 */
+void h2_stream_head_sent(struct h2_stream *stream); /* ... an answer's HEADERS */
 void h2_stream_refuse(struct h2_stream *stream, int http_status);
 void h2_stream_give_back(struct h2_stream *stream); /* the window of what was kept, now that there is room */
 int h2_on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t n, nghttp2_data_source *source, void *h2);

@@ -148,6 +148,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 	struct h2_stream *stream = stream_of(session, frame->hd.stream_id);
 	if (stream && frame->hd.type == NGHTTP2_DATA)
 		h2_stream_sent(stream);
+	else if (stream)
+		h2_stream_head_sent(stream);
 	if (stream && stream->receiving && frame->hd.flags & NGHTTP2_FLAG_END_STREAM) /* answered early: the rest is not wanted */
 		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
 	return 0;
@@ -378,19 +380,21 @@ static void sweep_body(struct h2_stream *stream, uint64_t now_ns, bool first)
 	conn_dirty(stream->h2->conn);
 }
 
-/* Nobody opens the window: for an answer, or for those that a parked request waits for, or for the last words of a subscription. */
+/* The window is not opened, or too slowly: for an answer, or for those that a parked request waits for, or for the last words of a
+ * subscription. Parked requests wait as long as answers are taken at the least rate; they end with an answer that is reset if not: else
+ * they would be answered now, and have all the time once more. */
 static void sweep_output(struct h2_stream *stream, uint64_t now_ns)
 {
-	if (stream->parked && stream->since_ns < stream->h2->moved_ns)
-		stream->since_ns = stream->h2->moved_ns;
-	uint64_t waited_ns = now_ns - stream->since_ns;
-	bool late = stream->streaming ? waited_ns > CLOSING_NS : conn_late(stream->h2->conn, waited_ns, STALL_NS);
-	if (late && stream->answer.n && stream->h2->moved_ns <= stream->since_ns)
-		stream->h2->stalled = true;
-	if (!late && !(stream->parked && stream->h2->stalled)) /* or it would be answered now, and have all the time once more */
+	struct h2 *h2 = stream->h2;
+	uint64_t since_ns = stream->parked && stream->since_ns < h2->paid_ns ? h2->paid_ns : stream->since_ns,
+		 waited_ns = now_ns - since_ns;
+	bool late = stream->streaming ? waited_ns > CLOSING_NS : conn_late(h2->conn, waited_ns, STALL_NS);
+	if (late && stream->answer.n && h2->paid_ns <= stream->since_ns)
+		h2->stalled = true;
+	if (!late && !(stream->parked && h2->stalled))
 		return;
-	nghttp2_submit_rst_stream(stream->h2->session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_CANCEL);
-	conn_dirty(stream->h2->conn);
+	nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_CANCEL);
+	conn_dirty(h2->conn);
 }
 
 static void h2_sweep(struct conn *conn, uint64_t now_ns)

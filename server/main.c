@@ -314,7 +314,8 @@ static enum status start(struct program *program, char **why)
 	(void)profile_find(options->profile, options->faults.seed, &program->profile); /* the option was checked */
 	server->profile = program->profile.name ? &program->profile : NULL;
 	server->rates = rates_new(&options->limits);
-	server->peers = peers_new(options->connections_per_address);
+	budget_init(&server->answers, ANSWERS_MAX);
+	server->peers = peers_new(options->connections_per_address, ANSWERS_OF_GROUP, options->workers);
 	snprintf(server->region, sizeof(server->region), "%s", options->region);
 	snprintf(server->account, sizeof(server->account), "%s", options->account);
 	if (options->fsync_delay_us)

@@ -14,8 +14,8 @@
  * The end form (no iterator, ChildShards) is given only when the snapshot has the children (R9): a lane seals a shard a moment before
  * the catalogue tells of them, and until then the reader gets an iterator and asks again.
  *
- * Fails: a stream or shard that went away in between: AWS's "does not exist". Answers in memory are counted; beyond ANSWER_BYTES_MAX a
- * call is refused as throttled, which every client waits out. */
+ * Fails: a stream or shard that went away in between: AWS's "does not exist". Records are reserved in the budget of answers by what was
+ * read, on the reader's thread; a call for which there is no room is refused as throttled, which every client waits out. */
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -23,14 +23,15 @@
 #include "penstock/metrics.h"
 #include "penstock/seq.h"
 #include "server/ops.h"
+#include "server/peers.h"
 #include "server/resolve.h"
 #include "server/token.h"
 #include "server/worker.h"
 
 #define READ_RECORDS_MAX 10000
 #define READ_BYTES_MAX (10u << 20)
-#define ANSWER_BYTES_MAX (256 << 20)
-#define RECORD_TEXT 256 /* of a record beside its data and key: names, number, time */
+#define READ_FIRST (16u << 10) /* of the budget, before it is known what there is: with less no read begins */
+#define RECORD_TEXT 256        /* of a record beside its data and key: names, number, time */
 
 /* ---- GetShardIterator ---- */
 
@@ -137,6 +138,8 @@ struct records_call {
 	struct store_read read;
 	const struct profile *profile; /* NULL: none */
 	struct io *io;
+	struct server *server;
+	struct peer *peer; /* one reference; NULL: none */
 
 	/* --- the reader's until on_records, then the worker's --- */
 	struct buf body;
@@ -145,7 +148,7 @@ struct records_call {
 	enum status status; /* why it could not be */
 	uint64_t next;      /* first index behind what was written */
 	int64_t last_ms;    /* arrival of the last one written */
-	size_t counted;     /* in METRIC_answer_bytes */
+	size_t reserved;    /* of the answers' budget, and counted in METRIC_answer_bytes */
 };
 
 static void record_write(struct writer *w, const struct shard_key *shard, const struct record *record)
@@ -178,13 +181,15 @@ static size_t answer_estimate(const struct records_call *call)
 static enum status answer_reserve(struct records_call *call)
 {
 	size_t n = answer_estimate(call);
-	if (metric_get(METRIC_answer_bytes) + (int64_t)n > ANSWER_BYTES_MAX)
+	if (!answers_take_anywhere(call->server, call->peer, n, BUDGET_READ))
 		return STATUS_THROTTLED;
 	call->body.p = malloc(n);
-	if (call->body.p == NULL)
+	if (call->body.p == NULL) {
+		answers_give_anywhere(call->server, call->peer, n);
 		return STATUS_NO_MEMORY;
+	}
 	call->body.cap = n;
-	call->counted = n;
+	call->reserved = n;
 	metric_add(METRIC_answer_bytes, (int64_t)n);
 	return STATUS_OK;
 }
@@ -279,6 +284,19 @@ static void records_finish(struct records_call *call)
 	request_ok(request, &call->body);
 }
 
+/* From here on what is reserved is the request's, and soon the transport's, which counts what it holds. If the client is gone, it goes
+ * back. */
+static void hand_over(struct records_call *call)
+{
+	metric_add(METRIC_answer_bytes, -(int64_t)call->reserved);
+	if (call->request->transport)
+		request_take_over(call->request, call->reserved);
+	else
+		answers_give_anywhere(call->server, call->peer, call->reserved);
+	peers_unref(call->server->peers, call->peer);
+	call->reserved = 0;
+}
+
 static void on_records(struct store_read *read)
 {
 	struct records_call *call = container_of(read, struct records_call, read);
@@ -286,8 +304,7 @@ static void on_records(struct store_read *read)
 		records_write(call); /* nothing was there to read, so no reader was asked */
 	enum status status = read->status != STATUS_OK ? read->status : call->status;
 	store_read_release(read);
-	/* From here on the bytes are the transport's, which counts what it holds. */
-	metric_add(METRIC_answer_bytes, -(int64_t)call->counted);
+	hand_over(call);
 	if (status == STATUS_OK)
 		records_finish(call);
 	else
@@ -340,7 +357,7 @@ void ops_read_records(struct request *request)
 	}
 	if (!iterator_arn(request, iterator, input->stream_arn) || resolve_dry_run(request, input->dry_run))
 		return;
-	if (metric_get(METRIC_answer_bytes) >= ANSWER_BYTES_MAX) {
+	if (!request_reserve(request, request->exchange->reserved + READ_FIRST, BUDGET_READ)) {
 		resolve_fail_rate(request, iterator->shard, str_of(iterator->name));
 		return;
 	}
@@ -348,6 +365,8 @@ void ops_read_records(struct request *request)
 	writer_init(&call->w, request->encoding, &call->body);
 	call->profile = worker->server->profile;
 	call->io = worker->server->io;
+	call->server = worker->server;
+	call->peer = peers_ref(worker->server->peers, request->exchange->peer);
 	call->read.reply_to = &worker->box;
 	call->read.on_done = on_records;
 	call->read.on_read = on_read;

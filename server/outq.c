@@ -1,7 +1,8 @@
 /* outq.c: a connection's output as a chain of small blocks, each with slots (where bytes lie, who holds them) and room for copies.
  *
- * Invariants: `bytes` is the sum of all slots; a slot's bytes live as long as the slot does: in its block, in a message that the slot
- * holds a reference of, or in heap memory that it owns. A drained queue owns nothing. Thread: the connection's worker.
+ * Invariants: `bytes` is the sum of all slots; a slot's bytes live as long as the slot does: in its block, in a message or a shared buffer
+ * that the slot holds a reference of, or in heap memory that it owns. `heap` is the size of what the last two kinds keep. A drained queue
+ * owns nothing. Thread: the connection's worker.
  *
  *   - outq_event: one slot, one reference; the next slice of the same event only makes the slot longer
  *   - outq_copy: into the block's own bytes; frame headers and chunk sizes lie side by side and cost no allocation
@@ -18,11 +19,30 @@
 #define BLOCK_SLOTS 16
 #define BLOCK_BYTES 424
 
+enum slot_kind {
+	SLOT_COPY,   /* bytes in this block */
+	SLOT_EVENT,  /* of a message: one reference */
+	SLOT_HEAP,   /* of a buffer that the slot owns */
+	SLOT_SHARED, /* of a buffer that others refer to as well: one reference */
+};
+
 struct slot {
 	const uint8_t *p;
 	size_t n;
-	struct message *message; /* one reference, or NULL */
-	uint8_t *heap;           /* owned, or NULL */
+	union {
+		struct message *message;
+		struct outq_shared *shared;
+		uint8_t *heap;
+	};
+	uint32_t heap_n; /* SLOT_HEAP: size of the buffer */
+	enum slot_kind kind;
+};
+
+struct outq_shared {
+	struct outq *q; /* whose `heap` it is counted in */
+	uint8_t *p;
+	size_t size;
+	unsigned refs;
 };
 
 struct outq_chunk {
@@ -35,11 +55,31 @@ struct outq_chunk {
 
 void outq_init(struct outq *q) { *q = (struct outq){0}; }
 
-static void slot_release(struct slot *slot)
+void outq_shared_put(struct outq_shared *shared)
 {
-	if (slot->message)
+	if (--shared->refs)
+		return;
+	shared->q->heap -= shared->size;
+	free(shared->p);
+	free(shared);
+}
+
+static void slot_release(struct outq *q, struct slot *slot)
+{
+	switch (slot->kind) {
+	case SLOT_COPY:
+		break;
+	case SLOT_EVENT:
 		message_unref(slot->message);
-	free(slot->heap);
+		break;
+	case SLOT_HEAP:
+		q->heap -= slot->heap_n;
+		free(slot->heap);
+		break;
+	case SLOT_SHARED:
+		outq_shared_put(slot->shared);
+		break;
+	}
 }
 
 void outq_fini(struct outq *q)
@@ -71,12 +111,19 @@ static void add_slot(struct outq *q, struct slot slot)
 	q->bytes += slot.n;
 }
 
+static void add_heap(struct outq *q, uint8_t *heap, size_t n, size_t size)
+{
+	assert(size <= UINT32_MAX);
+	q->heap += size;
+	add_slot(q, (struct slot){.p = heap, .n = n, .heap = heap, .heap_n = (uint32_t)size, .kind = SLOT_HEAP});
+}
+
 /* Copies too large for a block have memory of their own. */
 static void copy_to_heap(struct outq *q, const void *p, size_t n)
 {
 	uint8_t *heap = xmalloc(n);
 	memcpy(heap, p, n);
-	add_slot(q, (struct slot){.p = heap, .n = n, .heap = heap});
+	add_heap(q, heap, n, n);
 }
 
 void outq_copy(struct outq *q, const void *p, size_t n)
@@ -107,21 +154,36 @@ void outq_event(struct outq *q, struct message *owner, const uint8_t *p, size_t 
 	struct slot *last = last_slot(q);
 	if (n == 0)
 		return;
-	if (last && last->message == owner && last->p + last->n == p) {
+	if (last && last->kind == SLOT_EVENT && last->message == owner && last->p + last->n == p) {
 		last->n += n;
 		q->bytes += n;
 		return;
 	}
-	add_slot(q, (struct slot){.p = p, .n = n, .message = message_ref(owner)});
+	add_slot(q, (struct slot){.p = p, .n = n, .message = message_ref(owner), .kind = SLOT_EVENT});
 }
 
 void outq_take(struct outq *q, struct buf *buf)
 {
 	if (buf->n)
-		add_slot(q, (struct slot){.p = buf->p, .n = buf->n, .heap = buf->p});
+		add_heap(q, buf->p, buf->n, buf->cap);
 	else
 		free(buf->p);
 	*buf = (struct buf){0};
+}
+
+struct outq_shared *outq_shared_new(struct outq *q, struct buf *buf)
+{
+	struct outq_shared *shared = xmalloc(sizeof(*shared));
+	*shared = (struct outq_shared){.q = q, .p = buf->p, .size = buf->cap, .refs = 1};
+	q->heap += shared->size;
+	return shared;
+}
+
+void outq_refer(struct outq *q, struct outq_shared *shared, const uint8_t *p, size_t n)
+{
+	assert(n > 0 && p >= shared->p && p + n <= shared->p + shared->size);
+	shared->refs++;
+	add_slot(q, (struct slot){.p = p, .n = n, .shared = shared, .kind = SLOT_SHARED});
 }
 
 int outq_peek(const struct outq *q, struct iovec *iov, int max)
@@ -155,7 +217,7 @@ void outq_drop(struct outq *q, size_t n)
 			return;
 		}
 		n -= slot->n;
-		slot_release(slot);
+		slot_release(q, slot);
 		if (++chunk->first == chunk->end)
 			pop_chunk(q);
 	}

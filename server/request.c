@@ -98,11 +98,24 @@ void ghosts_leave(struct ghosts *ghosts)
 	drop_ghosts(ghosts);
 }
 
+/* Before the client's connection goes, and its peer with it. */
+static void give_back(struct request *request)
+{
+	struct exchange *exchange = request->exchange;
+	if (!exchange)
+		return;
+	if (exchange->reserved)
+		answers_give(request->worker, exchange->peer, exchange->reserved);
+	exchange->reserved = 0;
+	exchange->peer = NULL;
+}
+
 static void drop_exchange(struct request *request)
 {
 	const struct exchange *exchange = request->exchange;
 	if (!exchange)
 		return;
+	give_back(request);
 	metric_add(METRIC_body_bytes, -(int64_t)exchange->body_cap);
 	request->worker->body_bytes -= exchange->body_cap;
 	free(exchange->body);
@@ -128,6 +141,7 @@ static void release(struct request *request)
 void request_streams(struct request *request)
 {
 	request->streams = true;
+	give_back(request); /* from here its memory is the cursor's and the output queue's */
 	request->worker->streaming++;
 }
 
@@ -138,6 +152,7 @@ bool request_crowded(const struct worker *worker) { return worker->requests - wo
 void request_free(struct request *request)
 {
 	request->transport = NULL;
+	give_back(request);
 	if (!request->sub.ops) { /* never given to a hub */
 		release(request);
 		return;
@@ -163,6 +178,7 @@ void request_detach(struct request *request)
 {
 	request->transport = NULL;
 	request->stream = NULL;
+	give_back(request);
 	if (!request->in_work || request->subscribed)
 		request_free(request);
 }
@@ -293,6 +309,58 @@ int request_add_body(struct request *request, const void *p, size_t n, uint64_t 
 	return 0;
 }
 
+/* ---- The answer's memory ---- */
+
+bool request_reserve(struct request *request, size_t n, enum budget_class class)
+{
+	struct exchange *exchange = request->exchange;
+	if (n <= exchange->reserved)
+		return true;
+	if (!answers_take(request->worker, exchange->peer, n - exchange->reserved, class))
+		return false;
+	exchange->reserved = n;
+	return true;
+}
+
+void request_take_over(struct request *request, size_t n) { request->exchange->reserved += n; }
+
+/* What was reserved for more than there is goes back. */
+static void settle(struct request *request, size_t n)
+{
+	struct exchange *exchange = request->exchange;
+	if (exchange->reserved > n)
+		answers_give(request->worker, exchange->peer, exchange->reserved - n);
+	else if (exchange->reserved < n)
+		answers_force(request->worker, exchange->peer, n - exchange->reserved);
+	exchange->reserved = n;
+}
+
+size_t request_hand_over(struct request *request, size_t n)
+{
+	settle(request, ANSWER_HEAD + n);
+	request->exchange->reserved = 0;
+	return ANSWER_HEAD + n;
+}
+
+/* A buffer that grew by doubling, or by an estimate, keeps no more than an eighth beyond its bytes. */
+static void trim(struct buf *body)
+{
+	if (body->cap <= body->n + body->n / 8 + 4096)
+		return;
+	uint8_t *p = realloc(body->p, body->n ? body->n : 1);
+	if (!p)
+		return;
+	body->p = p;
+	body->cap = body->n ? body->n : 1;
+}
+
+/* Room for an answer that is made. Operations have it; what has none is a page, or an error with a long text. */
+static bool has_answer_room(struct request *request, int http_status, const struct buf *body)
+{
+	bool page = request->plain, done = !page && http_status == 200; /* what is done is told, whatever it takes */
+	return done || request_reserve(request, ANSWER_HEAD + body->n, page ? BUDGET_PAGE : BUDGET_CALL);
+}
+
 /* ---- Answers ---- */
 
 static void add_field(struct answer_head *out, struct str name, struct str value)
@@ -352,8 +420,14 @@ void request_answer(struct request *request, int http_status, const char *conten
 {
 	if (request->fault && fault_hold_answer(request, http_status, content_type, body))
 		return;
+	if (request->transport && !has_answer_room(request, http_status, body)) {
+		buf_free(body);
+		request_refuse(request);
+		return;
+	}
 	request->in_work = false;
 	if (request->transport) {
+		trim(body);
 		request->transport->reply(request, http_status, content_type, body);
 		return;
 	}
@@ -408,3 +482,20 @@ void request_fail(struct request *request, enum status status, const char *forma
 }
 
 void request_fail_bare(struct request *request, enum status status) { fail(request, status, (struct str){0}); }
+
+void request_refuse(struct request *request)
+{
+	struct buf nothing = {0};
+	if (request->transport && !request_reserve(request, ANSWER_HEAD, BUDGET_REFUSAL)) {
+		request->transport->reset(request);
+		return;
+	}
+	request->plain = true;
+	request->exchange->n_extra = 0;
+	request->in_work = false;
+	if (request->transport) {
+		request->transport->reply(request, 503, NULL, &nothing);
+		return;
+	}
+	request_free(request);
+}

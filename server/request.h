@@ -16,6 +16,7 @@
 #include "penstock/shape.h"
 #include "penstock/status.h"
 #include "penstock/value.h"
+#include "server/answers.h"
 
 struct worker;
 struct request;
@@ -71,6 +72,10 @@ struct exchange {
 
 	uint8_t *body;                 /* owned; counted in body_bytes */
 	size_t body_len, body_cap;
+
+	/* the answer's memory (answers.h) */
+	struct peer *peer;             /* of the client's address, set by the transport; NULL: of none, or the client is gone */
+	size_t reserved;               /* bytes that this request holds of it */
 
 	/* the answer's head */
 	char id[REQUEST_ID];           /* x-amzn-RequestId */
@@ -155,6 +160,15 @@ struct answer_head {
 /* content_length < 0: none is said (a stream). content_type p NULL: none. */
 void request_answer_head(struct request *request, int http_status, const char *content_type, int64_t content_length, struct answer_head *out);
 
+/* ---- The answer's memory ---- */
+
+/* Raises what the request has reserved to n bytes, head included. False: there is no room, and nothing has changed. */
+bool request_reserve(struct request *request, size_t n, enum budget_class class);
+/* n bytes more, reserved by another thread for the request's peer, are the request's from here. */
+void request_take_over(struct request *request, size_t n);
+/* Transport, as it sends an answer with a body of n bytes: what is reserved for it is the connection's from here (conn_charge). */
+size_t request_hand_over(struct request *request, size_t n);
+
 /* The body is complete (or refused by the transport, see dispatch_refuse). Takes the request until it answers through its transport. */
 void dispatch_request(struct request *request);
 
@@ -162,6 +176,8 @@ void dispatch_request(struct request *request);
 void request_ok(struct request *request, struct buf *body);                    /* 200; body empty: Content-Length 0 */
 void request_fail(struct request *request, enum status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void request_fail_bare(struct request *request, enum status status);           /* {"__type": ...} without message */
+/* 503 without a body: there is no memory for an answer. If there is none for that either, the exchange is reset. */
+void request_refuse(struct request *request);
 void request_answer(struct request *request, int http_status, const char *content_type, struct buf *body);
 
 #endif

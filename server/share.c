@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "penstock/metrics.h"
+#include "server/answers.h"
 #include "server/conn.h"
 #include "server/request.h"
 
@@ -139,7 +140,7 @@ static void sweep_in(struct worker *worker, int ms)
 static bool is_pressed(const struct worker *worker)
 {
 	return worker->slow > SLOW_MAX || metric_get(METRIC_body_bytes) > PRESSED_BODIES ||
-	       metric_get(METRIC_answer_bytes) > PRESSED_ANSWERS;
+	       budget_taken(&worker->server->answers) > PRESSED_ANSWERS;
 }
 
 static void begin_round(struct worker *worker, uint64_t now_ns)

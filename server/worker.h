@@ -19,6 +19,7 @@
 #include "penstock/profile.h"
 #include "penstock/store.h"
 #include "server/bearer.h"
+#include "server/budget.h"
 #include "server/log_pace.h"
 #include "server/options.h"
 #include "server/state_page.h"
@@ -32,7 +33,8 @@ struct server {
 	struct rates *rates;
 	const struct profile *profile; /* --profile; NULL: none */
 	struct keys *keys;            /* --credentials, as they were at the start; NULL: signatures are not verified */
-	struct peers *peers; /* NULL: addresses are not counted */
+	struct peers *peers;          /* NULL: addresses are not counted */
+	struct budget answers;        /* memory of all answers, any thread (answers.h) */
 	SSL_CTX *tls;
 	uint8_t iterator_key[32], page_key[32];
 	uint64_t started_ns;
@@ -94,7 +96,8 @@ struct worker {
 	bool idle;                    /* for good: it stops, and has neither connections nor requests */
 	struct mail wake;             /* does nothing: every worker is idle now */
 	uint64_t stop_at_ns;
-	size_t body_bytes, answer_bytes; /* in memory, for the caps */
+	struct budget_share answers;  /* this worker's part of server->answers */
+	size_t body_bytes, answer_bytes; /* in memory */
 };
 
 #define WORKER_STAGING (64u << 10)

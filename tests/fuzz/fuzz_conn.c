@@ -60,6 +60,7 @@ static void check_quiet(void)
 {
 	assert(list_empty(&worker.conns) && worker.requests == 0 && worker.body_bytes == 0 && worker.answer_bytes == 0);
 	assert(metric_get(METRIC_body_bytes) == 0 && metric_get(METRIC_answer_bytes) == 0 && metric_get(METRIC_connections) == 0);
+	assert(budget_taken(&server.answers) == worker.answers.spare);
 	for (unsigned i = 0; i < n_fake_subs; i++) {
 		assert(!fake_subs[i].sub && atomic_load(&fake_subs[i].message->refs) == 1);
 		message_unref(fake_subs[i].message);

@@ -220,6 +220,7 @@ static void fake_server(void)
 	fake_io.mono_ns = fake_mono_ns;
 	server = (struct server){.options = &options, .io = &fake_io, .region = "us-east-1", .account = "000000000000"};
 	server.started_ns = io_mono_ns(&fake_io);
+	budget_init(&server.answers, ANSWERS_MAX);
 }
 
 #endif

@@ -1205,9 +1205,9 @@ Test(ops, get_records_refused_by_the_store)
 
 Test(ops, get_records_refused_when_answers_fill_the_memory)
 {
-	metric_add(METRIC_answer_bytes, 256 << 20);
+	cr_assert(budget_take(&fake_server.answers, ANSWERS_MAX - ANSWERS_MAX / 8, BUDGET_READ));
 	get_records(iterator_at(2, 1), "");
-	metric_add(METRIC_answer_bytes, -(256 << 20));
+	budget_give(&fake_server.answers, ANSWERS_MAX - ANSWERS_MAX / 8);
 	EXPECT_ERROR("ProvisionedThroughputExceededException",
 		     "Rate exceeded for shard shardId-000000000002 in stream orders under account 000000000000.");
 	cr_expect_null(sent_read);

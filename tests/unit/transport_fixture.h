@@ -53,6 +53,7 @@ static void teardown(void)
 	turns(2);
 	cr_assert(list_empty(&worker.conns));
 	cr_assert_eq(worker.requests, 0);
+	cr_assert_eq(budget_taken(&server.answers), worker.answers.spare, "an answer's memory was not given back");
 	worker_fini(&worker);
 	for (unsigned i = 0; i < n_fake_subs; i++) {
 		cr_assert_null(fake_subs[i].sub, "a subscription was not stopped");
