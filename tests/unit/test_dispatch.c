@@ -1213,6 +1213,82 @@ Test(ops, get_records_refused_when_answers_fill_the_memory)
 	cr_expect_null(sent_read);
 }
 
+/* Fills the budget up to a class's ceiling but for `left` bytes. Returns what was taken. */
+static size_t fill_answers(size_t most, size_t left)
+{
+	size_t n = most - left - (size_t)budget_taken(&fake_server.answers);
+	cr_assert(budget_take(&fake_server.answers, n, BUDGET_REFUSAL));
+	return n;
+}
+
+Test(ops, a_put_without_room_for_its_answer_is_refused_before_it_is_stored)
+{
+	size_t n = fill_answers(ANSWERS_MAX - ANSWERS_MAX / 32, 2000);
+	fake_worker.answers = (struct budget_share){0};
+	call("PutRecords", "{\"StreamName\":\"orders\",\"Records\":[{\"PartitionKey\":\"a\",\"Data\":\"\"}]}");
+	EXPECT_ERROR("ProvisionedThroughputExceededException",
+		     "Too many bytes of answers wait for their clients; nothing was done. Take them, or ask again later.");
+	cr_expect_null(sent_put);
+	call("CreateStream", "{\"StreamName\":\"more\",\"ShardCount\":1}");
+	EXPECT_ERROR("LimitExceededException",
+		     "Too many bytes of answers wait for their clients; nothing was done. Take them, or ask again later.");
+	cr_expect_null(sent_change);
+	budget_give(&fake_server.answers, n);
+	call("PutRecords", "{\"StreamName\":\"orders\",\"Records\":[{\"PartitionKey\":\"a\",\"Data\":\"\"}]}");
+	cr_expect_not_null(sent_put);
+}
+
+/* Their texts are longer than what is told of a record that is stored: the bound (looked at in fake_server.h) covers them. */
+Test(ops, five_hundred_failures_stay_within_the_bound)
+{
+	struct buf body = {0};
+	buf_put_str(&body, STR("{\"StreamName\":\"orders\",\"Records\":["));
+	for (unsigned i = 0; i < 500; i++)
+		buf_printf(&body, "%s{\"PartitionKey\":\"a\",\"Data\":\"\"}", i ? "," : "");
+	buf_put(&body, "]}", 3);
+	call("PutRecords", (char *)body.p);
+	for (unsigned i = 0; i < 500; i++)
+		sent_put->records[i].status = STATUS_THROTTLED;
+	sent_put->on_done(sent_put);
+	cr_expect_eq(answer.status, 200);
+	cr_expect_gt(answer.body.n, 500 * 100u);
+	buf_free(&body);
+}
+
+Test(ops, listings_stop_where_records_and_puts_go_on)
+{
+	size_t n = fill_answers(ANSWERS_MAX / 2, 0);
+	call("ListShards", "{\"StreamName\":\"orders\"}");
+	EXPECT_ERROR("LimitExceededException",
+		     "Too many bytes of answers wait for their clients; nothing was done. Take them, or ask again later.");
+	get_records(iterator_at(2, 1), "");
+	cr_expect_not_null(sent_read);
+	call("PutRecords", "{\"StreamName\":\"orders\",\"Records\":[{\"PartitionKey\":\"a\",\"Data\":\"\"}]}");
+	cr_expect_not_null(sent_put);
+	budget_give(&fake_server.answers, n);
+}
+
+Test(ops, without_any_room_a_request_is_503_and_then_a_reset)
+{
+	size_t n = fill_answers(ANSWERS_MAX, ANSWER_HEAD);
+	call("ListStreams", "{}");
+	EXPECT_RAW(503, "none", "");
+	unsigned before = n_reset;
+	call("ListStreams", "{}");
+	cr_expect_eq(n_reset, before + 1);
+	budget_give(&fake_server.answers, n + ANSWER_HEAD);
+}
+
+Test(ops, a_page_without_room_is_503)
+{
+	size_t n = fill_answers(ANSWERS_MAX / 2, 0);
+	fake_send(fake_request("GET", "/metrics"), "", 0);
+	EXPECT_RAW(503, "none", "");
+	budget_give(&fake_server.answers, n);
+	fake_send(fake_request("GET", "/metrics"), "", 0);
+	cr_expect_eq(answer.status, 200);
+}
+
 /* ---- Consumers ---- */
 
 #define ORDERS "arn:aws:kinesis:us-east-1:000000000000:stream/orders"

@@ -457,6 +457,44 @@ Test(h1, unread_answer_is_a_stall)
 	bye();
 }
 
+/* The socket takes 2 to 4 KiB at a time. Returns how many seconds passed until the connection was cut, at most 90. */
+static unsigned take_slowly(unsigned period_s, size_t each)
+{
+	static char bytes[8192];
+	int fds[2], small = 2048;
+	unsigned seconds = 0;
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	cr_assert_eq(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+	fcntl(fds[1], F_SETFL, O_NONBLOCK);
+	worker_adopt(&worker, fds[0]);
+	turns(1);
+	fd = fds[1];
+	say("GET /big?3000000 HTTP/1.1\r\n" HOST "\r\n");
+	turns(5);
+	for (; seconds < 90 && !list_empty(&worker.conns); seconds += period_s) {
+		for (size_t n = 0; n < each;) {
+			ssize_t got = recv(fd, bytes, each - n, 0);
+			n += got > 0 ? (size_t)got : each;
+			turns(2);
+		}
+		pass(period_s * SECOND_NS);
+	}
+	return seconds;
+}
+
+Test(h1, an_answer_that_is_taken_little_by_little_is_cut)
+{
+	unsigned seconds = take_slowly(5, 1000);
+	cr_assert(seconds > 30 && seconds < 60, "%u s", seconds);
+	bye();
+}
+
+Test(h1, an_answer_that_is_taken_slowly_goes_on)
+{
+	cr_assert_geq(take_slowly(5, 8192), 90u);
+	bye();
+}
+
 Test(h1, memory_short_stops_reading)
 {
 	static char half[200000];

@@ -159,10 +159,10 @@ Test(h2, memory_short_shuts_windows)
 }
 
 /* A client that takes no answers has a big one waiting (slot a), and has asked for two more, so much later. */
-static void open_and_park(unsigned *a, unsigned *b, unsigned *d, uint64_t later_ns)
+static void open_and_park_windows(unsigned *a, unsigned *b, unsigned *d, uint64_t later_ns, bool manual_windows)
 {
 	nghttp2_settings_entry shut = {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0};
-	client_open(&c, false);
+	client_open(&c, manual_windows);
 	nghttp2_submit_settings(c.session, NGHTTP2_FLAG_NONE, &shut, 1);
 	*a = client_ask(&c, "/big?300000", NULL, 0);
 	client_pump(&c);
@@ -173,6 +173,8 @@ static void open_and_park(unsigned *a, unsigned *b, unsigned *d, uint64_t later_
 	cr_assert_eq(c.streams[*a].status, 200);
 	cr_assert_eq(n_dispatched, 1u);
 }
+
+static void open_and_park(unsigned *a, unsigned *b, unsigned *d, uint64_t later_ns) { open_and_park_windows(a, b, d, later_ns, false); }
 
 Test(h2, requests_wait_until_earlier_answers_are_taken)
 {
@@ -231,6 +233,73 @@ Test(h2, parked_requests_get_no_time_of_their_own)
 	cr_assert(c.streams[a].closed && c.streams[b].closed && c.streams[d].closed);
 	cr_assert_eq(c.streams[d].error, NGHTTP2_CANCEL);
 	cr_assert_eq(n_dispatched, 1u);
+	client_close(&c);
+}
+
+/* "Moved a byte" is no progress: the stream ends 30 s behind 1 KiB/s, and those that wait behind it. */
+Test(h2, an_answer_that_is_taken_byte_by_byte_is_reset)
+{
+	unsigned a, b, d, seconds = 0;
+	open_and_park_windows(&a, &b, &d, 0, true);
+	for (; seconds < 60 && !c.streams[a].closed; seconds += 3) {
+		nghttp2_submit_window_update(c.session, NGHTTP2_FLAG_NONE, c.streams[a].id, 1);
+		client_pump(&c);
+		pass(3 * SECOND_NS);
+		client_pump(&c);
+	}
+	cr_assert(seconds > 27 && seconds < 36, "%u s", seconds);
+	cr_assert(c.streams[b].closed && c.streams[d].closed);
+	cr_assert_eq(c.streams[a].error, NGHTTP2_CANCEL);
+	cr_assert_eq(n_dispatched, 1u);
+	client_close(&c);
+}
+
+Test(h2, an_answer_that_is_taken_slowly_goes_on)
+{
+	client_open(&c, true);
+	unsigned a = client_ask(&c, "/big?300000", NULL, 0);
+	client_pump(&c);
+	for (unsigned i = 0; i < 40; i++) { /* 4 KiB in 3 s */
+		nghttp2_session_consume(c.session, c.streams[a].id, 4096);
+		nghttp2_submit_window_update(c.session, NGHTTP2_FLAG_NONE, c.streams[a].id, 4096);
+		client_pump(&c);
+		pass(3 * SECOND_NS);
+		client_pump(&c);
+	}
+	cr_assert_not(c.streams[a].closed);
+	client_close(&c);
+}
+
+/* What has gone to the output queue in parts is not there twice, and is counted as long as a byte of it is to go. */
+Test(h2, an_answer_in_parts_is_counted_once)
+{
+	client_open(&c, true);
+	unsigned a = client_ask(&c, "/big?300000", NULL, 0);
+	client_pump(&c);
+	cr_assert_eq(BODY(a).n, 65535u);
+	cr_assert_geq(the_conn()->charged, 300000u);
+	cr_assert_leq(the_conn()->charged, 300000u + 300000u / 8 + 4096 + ANSWER_HEAD);
+	cr_assert_eq(worker.answer_bytes, the_conn()->charged);
+	nghttp2_submit_window_update(c.session, NGHTTP2_FLAG_NONE, 0, 300000);
+	nghttp2_submit_window_update(c.session, NGHTTP2_FLAG_NONE, c.streams[a].id, 300000);
+	client_pump(&c);
+	cr_assert_eq(BODY(a).n, 300000u);
+	cr_assert_eq(the_conn()->charged, 0u);
+	client_close(&c);
+}
+
+/* A transport's own refusals are answers too: when there is no room for them the streams are reset. */
+Test(h2, a_refusal_without_memory_is_a_reset)
+{
+	client_open(&c, false);
+	client_pump(&c);
+	cr_assert(budget_take(&server.answers, ANSWERS_MAX, BUDGET_REFUSAL));
+	nghttp2_nv nva[] = {nv(":method", "POST"), nv(":scheme", "http"), nv(":authority", "h"), nv(":path", "/"), nv("host", "other")};
+	nghttp2_submit_request(c.session, NULL, nva, 5, NULL, NULL);
+	client_pump(&c);
+	cr_assert(c.streams[0].closed);
+	cr_assert_eq(c.streams[0].status, 0);
+	budget_give(&server.answers, ANSWERS_MAX);
 	client_close(&c);
 }
 
