@@ -3,12 +3,12 @@
  * TLS 1.2 and 1.3; ECDHE with an AEAD only, which is what HTTP/2 asks for. Both halves of a record are OpenSSL's; how bytes reach the
  * socket is conn_tls.c's.
  *
- * Thread: main, at start. Afterwards the context is only read; OpenSSL guards its own ticket keys.
+ * Thread: main, at start. Afterwards the context is only read; ticket_keys.c guards its keys.
  *
  * Happy path:
  * - the files given, or our own (certificate_make.c), are loaded and checked against each other
  * - ALPN: the first that the client names of h2 and http/1.1; a client without ALPN is served by its first bytes
- * - resumption by tickets, whose keys live and die with the process: nothing on disk, and no early data, which could replay a PutRecord
+ * - resumption by tickets, whose keys rotate and never leave memory (ticket_keys.c): nothing on disk, and no early data, which could replay a PutRecord
  *
  * Failure modes:
  * - a file is missing, unreadable, encrypted, or its key does not belong to it: *why names it

@@ -43,6 +43,7 @@
 #include "server/peers.h"
 #include "server/rates.h"
 #include "server/slice.h"
+#include "server/ticket_keys.h"
 #include "server/worker.h"
 
 #define RESERVE_BYTES (UINT64_C(8) << 20) /* SQLite's WAL up to a checkpoint, and what that adds to the file: 1,000 pages each */
@@ -279,6 +280,14 @@ static enum status open_catalogue(struct program *program, char **why)
 	return status;
 }
 
+static enum status open_tickets(struct server *server, char **why)
+{
+	enum status status = ticket_keys_install(server->tls, server->io);
+	if (status)
+		*why = xstrdup("OpenSSL has no random bytes for the keys of TLS session tickets");
+	return status;
+}
+
 static enum status start_workers(struct program *program, char **why)
 {
 	struct server *server = &program->server;
@@ -336,6 +345,8 @@ static enum status start(struct program *program, char **why)
 		status = open_catalogue(program, why);
 	if (!status)
 		status = certificate_context(options->tls_cert, options->tls_key, options->data_dir, &server->tls, why);
+	if (!status)
+		status = open_tickets(server, why);
 	if (!status)
 		status = open_store(program, why);
 	if (!status)
