@@ -8,7 +8,8 @@
  * Happy path:
  * - the files given, or our own (certificate_make.c), are loaded and checked against each other
  * - ALPN: the first that the client names of h2 and http/1.1; a client without ALPN is served by its first bytes
- * - resumption by tickets, whose keys rotate and never leave memory (ticket_keys.c): nothing on disk, and no early data, which could replay a PutRecord
+ * - resumption by tickets, whose keys rotate and never leave memory (ticket_keys.c): nothing on disk, and no early data, which could replay
+ * a PutRecord
  *
  * Failure modes:
  * - a file is missing, unreadable, encrypted, or its key does not belong to it: *why names it

@@ -46,7 +46,7 @@ struct options {
 	uint64_t retention_ms;       /* --test-retention-ms N: between rounds of retention; tests; 10000 */
 	uint64_t fsync_delay_us;     /* --test-sync-delay-us N: adds to each fdatasync; tests and benchmarks */
 	unsigned max_connections;    /* --max-connections N; 0: 20000, or what the limit on open files leaves (files.h) */
-	unsigned connections_per_address; /* --max-connections-per-address N; 0: 2000, and loopback is not counted */
+	unsigned connections_per_address; /* --max-connections-per-address N; 0: 2000, and loopback is not bounded */
 	uint64_t idle_s;           /* --idle-seconds N: connections without a request or subscription; 300 */
 	enum slog_level log_level; /* --log-level error|warn|info|debug; info */
 	enum slog_format log_format; /* --log-format text|json; text */
