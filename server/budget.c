@@ -18,6 +18,8 @@ static int64_t ceiling(const struct budget *budget, enum budget_class class)
 	switch (class) {
 	case BUDGET_PAGE:
 		return budget->limit / 2;
+	case BUDGET_READ_FIRST:
+		return budget->limit / 8 * 5;
 	case BUDGET_READ:
 		return budget->limit - budget->limit / 8;
 	case BUDGET_CALL:

@@ -13,9 +13,11 @@
 #include <stdint.h>
 
 /* How far a kind of answer may fill a budget. What costs most and matters least stops first: listings and pages at a half, so that
- * records can still be read; records at seven eighths, so that puts and other calls go on; calls at 31/32, so that what is refused can
- * still be told why. */
-enum budget_class { BUDGET_PAGE, BUDGET_READ, BUDGET_CALL, BUDGET_REFUSAL };
+ * records can still be read; large answers with records at five eighths, and at seven eighths on a connection that has taken one
+ * promptly before; calls, with small answers, at 31/32, so that what is refused can still be told why. */
+enum budget_class { BUDGET_PAGE, BUDGET_READ_FIRST, BUDGET_READ, BUDGET_CALL, BUDGET_REFUSAL };
+
+#define BUDGET_LARGE (64u << 10) /* bytes; an answer beyond it is large */
 
 #define BUDGET_CHUNK (64 << 10) /* bytes; a share keeps at most twice as much spare */
 
@@ -35,6 +37,9 @@ bool budget_take(struct budget *budget, size_t n, enum budget_class class);
 void budget_force(struct budget *budget, size_t n);
 void budget_give(struct budget *budget, size_t n);
 static inline int64_t budget_taken(const struct budget *budget) { return atomic_load_explicit(&budget->taken, memory_order_relaxed); }
+
+/* More than a half is taken: who holds some of it has less time to take it. */
+static inline bool budget_is_crowded(const struct budget *budget) { return budget_taken(budget) > budget->limit / 2; }
 
 /* The same through a share. PAGE and READ pass the share by: their ceilings lie below what it may hold spare. */
 bool budget_share_take(struct budget *budget, struct budget_share *share, size_t n, enum budget_class class);

@@ -138,6 +138,16 @@ bool conn_late(struct conn *conn, uint64_t waited_ns, uint64_t limit_ns)
 	return waited_ns > (worker->hurried && HURRY_NS < limit_ns ? HURRY_NS : limit_ns);
 }
 
+bool conn_answer_late(struct conn *conn, uint64_t waited_ns, uint64_t limit_ns)
+{
+	if (waited_ns <= CROWDED_NS)
+		return false;
+	conn->prompt = false;
+	if (budget_is_crowded(&conn->worker->server->answers) || peers_crowded(conn->peer))
+		return true;
+	return conn_late(conn, waited_ns, limit_ns);
+}
+
 uint64_t conn_paid(const struct conn *conn, uint64_t since_ns, size_t n, uint64_t now_ns)
 {
 	uint64_t paid_ns = n * SECOND_NS / (conn->worker->hurried ? LEAST_RATE_HURRIED : LEAST_RATE);
@@ -363,6 +373,8 @@ bool conn_full(struct conn *conn)
 
 void conn_charge(struct conn *conn, size_t n)
 {
+	if (n > BUDGET_LARGE && !conn->large_ns)
+		conn->large_ns = worker_now_ns(conn->worker);
 	conn->charged += n;
 	conn->worker->answer_bytes += n;
 	metric_add(METRIC_answer_bytes, (int64_t)n);
@@ -386,6 +398,10 @@ void conn_settle(struct conn *conn)
 		held += conn->outq.bytes + conn->sealed.n - conn->sealed_at;
 	if (conn->charged > held)
 		release(conn, conn->charged - held);
+	if (conn->large_ns && conn->charged <= BUDGET_LARGE) {
+		conn->prompt = worker_now_ns(conn->worker) - conn->large_ns < CROWDED_NS;
+		conn->large_ns = 0;
+	}
 }
 
 void conn_fill(struct conn *conn)
@@ -518,7 +534,7 @@ void conn_sweep(struct conn *conn, uint64_t now_ns)
 		return;
 	}
 	bool streaming = conn->protocol && conn->protocol->streaming(conn);
-	if (conn->blocked && !streaming && conn_late(conn, now_ns - conn->paid_ns, conn->cut ? LINGER_NS : STALL_NS)) {
+	if (conn->blocked && !streaming && conn_answer_late(conn, now_ns - conn->paid_ns, conn->cut ? LINGER_NS : STALL_NS)) {
 		conn_close(conn);
 		return;
 	}

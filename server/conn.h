@@ -49,6 +49,7 @@ extern const struct protocol h1_protocol, h2_protocol;
 #define LEAST_RATE_HURRIED (64u << 10)
 #define STALL_NS (30 * SECOND_NS) /* an answer may be so far behind it, and so may a socket's output */
 #define BODY_NS (30 * SECOND_NS)  /* so may a body */
+#define CROWDED_NS SECOND_NS      /* ... and no further, if half of the budget, or of its group's part, is taken */
 #define SLOW_NS (2 * SECOND_NS)         /* whoever keeps us waiting for so long is slow; when too many are, */
 #define HURRY_NS (5 * SECOND_NS / 2)    /* this is the longest that anybody may */
 #define CLOSING_NS (5 * SECOND_NS) /* a subscription that is over has this long, without a byte taken, for its last words */
@@ -78,6 +79,8 @@ struct conn {
 	bool queues;             /* its last input took more than its share, or nothing was served yet: read only when its turn has come */
 	bool read_again;         /* reading stopped early; TLS may hold bytes that the socket does not show */
 	size_t charged;          /* bytes of answers that this connection holds of the budget (answers.h) */
+	uint64_t large_ns;       /* when the first of them that is large was charged; 0: none is */
+	bool prompt;             /* the last large answer was taken without delay: the next may use more of the budget */
 	size_t answers;          /* bytes of answers that the protocol still has, and not the outq */
 	bool closing;            /* close when all is written */
 	bool linger;             /* ... and drop what still comes for a while */
@@ -101,6 +104,8 @@ void conn_finish(struct conn *conn, bool linger); /* close when the outq is writ
 void conn_cut(struct conn *conn, const char *why);
 /* For sweeps: has it kept us waiting too long? The limit is shorter while too many do. */
 bool conn_late(struct conn *conn, uint64_t waited_ns, uint64_t limit_ns);
+/* The same of an answer that waits for its client: it also depends on how much others hold. */
+bool conn_answer_late(struct conn *conn, uint64_t waited_ns, uint64_t limit_ns);
 /* A body that comes, or an answer that is taken, is a debt that grows by a second each second and is paid by bytes, at LEAST_RATE:
  * since_ns is when it was last paid in full. Returns it after n more bytes. So "moved a byte" is no progress. */
 uint64_t conn_paid(const struct conn *conn, uint64_t since_ns, size_t n, uint64_t now_ns);

@@ -55,6 +55,7 @@ static int on_request(void *arg, struct str method, struct str target)
 	struct h1 *h1 = arg;
 	h1->request = request_new(h1->conn->worker, &h1_transport, h1);
 	h1->request->exchange->peer = h1->conn->peer;
+	h1->request->exchange->prompt = h1->conn->prompt;
 	request_set_target(h1->request, method, target);
 	return request_crowded(h1->conn->worker) ? 503 : 0;
 }

@@ -45,6 +45,7 @@ struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
 	stream->receiving = true;
 	stream->request = request_new(h2->conn->worker, &h2_transport, stream);
 	stream->request->exchange->peer = h2->conn->peer;
+	stream->request->exchange->prompt = h2->conn->prompt;
 	stream->request->exchange->method = stream->request->exchange->path = STR("");
 	stream->since_ns = h2->conn->active_ns = stream->request->exchange->started_ns;
 	if (request_crowded(h2->conn->worker))

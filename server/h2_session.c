@@ -388,7 +388,7 @@ static void sweep_output(struct h2_stream *stream, uint64_t now_ns)
 	struct h2 *h2 = stream->h2;
 	uint64_t since_ns = stream->parked && stream->since_ns < h2->paid_ns ? h2->paid_ns : stream->since_ns,
 		 waited_ns = now_ns - since_ns;
-	bool late = stream->streaming ? waited_ns > CLOSING_NS : conn_late(h2->conn, waited_ns, STALL_NS);
+	bool late = stream->streaming ? waited_ns > CLOSING_NS : conn_answer_late(h2->conn, waited_ns, STALL_NS);
 	if (late && stream->answer.n && h2->paid_ns <= stream->since_ns)
 		h2->stalled = true;
 	if (!late && !(stream->parked && h2->stalled))

@@ -140,6 +140,7 @@ struct records_call {
 	struct io *io;
 	struct server *server;
 	struct peer *peer; /* one reference; NULL: none */
+	bool prompt;       /* the connection's (request.h) */
 
 	/* --- the reader's until on_records, then the worker's --- */
 	struct buf body;
@@ -181,7 +182,8 @@ static size_t answer_estimate(const struct records_call *call)
 static enum status answer_reserve(struct records_call *call)
 {
 	size_t n = answer_estimate(call);
-	if (!answers_take_anywhere(call->server, call->peer, n, BUDGET_READ))
+	enum budget_class large = call->prompt ? BUDGET_READ : BUDGET_READ_FIRST;
+	if (!answers_take_anywhere(call->server, call->peer, n, n > BUDGET_LARGE ? large : BUDGET_CALL))
 		return STATUS_THROTTLED;
 	call->body.p = malloc(n);
 	if (call->body.p == NULL) {
@@ -357,7 +359,7 @@ void ops_read_records(struct request *request)
 	}
 	if (!iterator_arn(request, iterator, input->stream_arn) || resolve_dry_run(request, input->dry_run))
 		return;
-	if (!request_reserve(request, request->exchange->reserved + READ_FIRST, BUDGET_READ)) {
+	if (!request_reserve(request, request->exchange->reserved + READ_FIRST, BUDGET_CALL)) {
 		resolve_fail_rate(request, iterator->shard, str_of(iterator->name));
 		return;
 	}
@@ -367,6 +369,7 @@ void ops_read_records(struct request *request)
 	call->io = worker->server->io;
 	call->server = worker->server;
 	call->peer = peers_ref(worker->server->peers, request->exchange->peer);
+	call->prompt = request->exchange->prompt;
 	call->read.reply_to = &worker->box;
 	call->read.on_done = on_records;
 	call->read.on_read = on_read;

@@ -260,3 +260,11 @@ void peers_give(struct peer *peer, uint32_t worker, size_t n)
 	for (; peer; peer = peer->up)
 		give(peer, worker, n);
 }
+
+bool peers_crowded(const struct peer *peer)
+{
+	for (; peer; peer = peer->up)
+		if (budget_is_crowded(&peer->memory))
+			return true;
+	return false;
+}

@@ -42,6 +42,9 @@ bool peers_take(struct peer *peer, uint32_t worker, size_t n, enum budget_class 
 void peers_force(struct peer *peer, size_t n);
 void peers_give(struct peer *peer, uint32_t worker, size_t n);
 
+/* More than a half of what the peer's group, or one above it, may hold is taken. */
+bool peers_crowded(const struct peer *peer);
+
 /* The peer of fd is on this machine: its address is a loopback one. */
 bool peers_local(int fd);
 

@@ -358,7 +358,8 @@ static void trim(struct buf *body)
 static bool has_answer_room(struct request *request, int http_status, const struct buf *body)
 {
 	bool page = request->plain, done = !page && http_status == 200; /* what is done is told, whatever it takes */
-	return done || request_reserve(request, ANSWER_HEAD + body->n, page ? BUDGET_PAGE : BUDGET_CALL);
+	bool large = page && body->n > BUDGET_LARGE;
+	return done || request_reserve(request, ANSWER_HEAD + body->n, large ? BUDGET_PAGE : BUDGET_CALL);
 }
 
 /* ---- Answers ---- */

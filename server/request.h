@@ -75,6 +75,7 @@ struct exchange {
 
 	/* the answer's memory (answers.h) */
 	struct peer *peer;             /* of the client's address, set by the transport; NULL: of none, or the client is gone */
+	bool prompt;                   /* its connection has taken a large answer promptly, set with peer */
 	size_t reserved;               /* bytes that this request holds of it */
 
 	/* the answer's head */

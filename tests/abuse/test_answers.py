@@ -17,6 +17,7 @@ from attacks import DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, W
 from penstock_client import Client, Server, Subscription
 
 ANSWERS_MAX = 256 << 20
+ATTACKERS = os.environ.get("PENSTOCK_ABUSE_ADDRESS", "127.0.0.2")  # 127.0.0.1: the good client's
 CLIENTS = 1000  # half of them HTTP/1.1, half HTTP/2
 SECONDS = 2
 RECORD = "eHh4" * 175_000  # 525,000 bytes
@@ -57,7 +58,7 @@ class Slow:
         self.h2 = h2
         self.sock = socket.socket()
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self.sock.bind(("127.0.0.2", 0))
+        self.sock.bind((ATTACKERS, 0))
         self.sock.settimeout(20)
         self.sock.connect(("127.0.0.1", port))
         if h2:
@@ -92,6 +93,8 @@ class Good:
         self.threads = [threading.Thread(target=run, daemon=True) for run in (self._ask, self._listen)]
         for thread in self.threads:
             thread.start()
+        while not self.reads and self.failed is None:
+            time.sleep(0.01)
 
     def _ask(self):
         client = Client(self.target.server.port)

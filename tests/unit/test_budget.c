@@ -17,7 +17,9 @@ Test(budget, each_class_stops_at_its_ceiling, .init = setup)
 	cr_assert_not(budget_take(&budget, LIMIT / 2 + 1, BUDGET_PAGE));
 	cr_assert(budget_take(&budget, LIMIT / 2, BUDGET_PAGE));
 	cr_assert_not(budget_take(&budget, 1, BUDGET_PAGE));
-	cr_assert(budget_take(&budget, LIMIT * 3 / 8, BUDGET_READ));
+	cr_assert(budget_take(&budget, LIMIT / 8, BUDGET_READ_FIRST));
+	cr_assert_not(budget_take(&budget, 1, BUDGET_READ_FIRST));
+	cr_assert(budget_take(&budget, LIMIT / 4, BUDGET_READ));
 	cr_assert_not(budget_take(&budget, 1, BUDGET_READ));
 	cr_assert(budget_take(&budget, LIMIT * 3 / 32, BUDGET_CALL));
 	cr_assert_not(budget_take(&budget, 1, BUDGET_CALL));

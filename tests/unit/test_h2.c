@@ -288,6 +288,37 @@ Test(h2, an_answer_in_parts_is_counted_once)
 	client_close(&c);
 }
 
+/* It is told by the next request: a client that takes large answers at once may have them where others are refused. */
+Test(h2, a_connection_that_takes_a_large_answer_at_once_is_prompt)
+{
+	client_open(&c, false);
+	client_ask(&c, "/big?300000", NULL, 0);
+	client_pump(&c);
+	cr_assert(the_conn()->prompt);
+	client_ask(&c, "/hold", NULL, 0);
+	client_pump(&c);
+	cr_assert(held[0]->exchange->prompt);
+	client_close(&c);
+}
+
+/* Half of the budget is taken: a second behind the least rate is the end, not thirty. */
+Test(h2, an_answer_has_a_second_when_memory_is_crowded)
+{
+	unsigned a, b, d;
+	open_and_park(&a, &b, &d, 0);
+	size_t half = ANSWERS_MAX / 2;
+	pass(2 * SECOND_NS);
+	client_pump(&c);
+	cr_assert_not(c.streams[a].closed);
+	budget_force(&server.answers, half);
+	pass(SECOND_NS / 10);
+	client_pump(&c);
+	budget_give(&server.answers, half);
+	cr_assert(c.streams[a].closed && c.streams[d].closed);
+	cr_assert_not(the_conn()->prompt);
+	client_close(&c);
+}
+
 /* A transport's own refusals are answers too: when there is no room for them the streams are reset. */
 Test(h2, a_refusal_without_memory_is_a_reset)
 {
