@@ -82,7 +82,8 @@ static void on_torn_tail(void *arg, const char *file, uint64_t offset, uint64_t 
 	     (unsigned long long)length);
 }
 
-/* Names in streams/ are durable from store_open on, and from each creation. */
+/* store_open made all names in streams/ durable, so that a start need not do it for each stream. Later a creation may find a
+ * directory that an earlier try made, and whose sync found no descriptor or no room. */
 static struct streamlog_config config_of(const struct lane_stream *stream)
 {
 	const struct store_config *config = &stream->lane->store->config;
@@ -90,7 +91,7 @@ static struct streamlog_config config_of(const struct lane_stream *stream)
 					 .path = stream->path,
 					 .segment_min = config->segment_min,
 					 .segment_max = config->segment_max,
-					 .parent_synced = true};
+					 .parent_synced = !stream->lane->store->started};
 }
 
 static enum status open_log(struct recovering *recovering)
