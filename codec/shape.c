@@ -13,10 +13,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "penstock/echo.h"
 #include "codec/shape_table.h"
 #include "codec/utf8.h"
 #include "penstock/api.h"
+#include "penstock/echo.h"
 #include "penstock/writer.h"
 
 #define INTEGER_MAX 2147483647 /* java.lang.Integer; no lower cap is known */

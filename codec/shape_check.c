@@ -8,10 +8,10 @@
  * Failure is the purpose. A valid struct costs no allocation. */
 #include <stdio.h>
 
-#include "penstock/echo.h"
 #include "codec/shape_table.h"
 #include "codec/utf8.h"
 #include "penstock/api.h"
+#include "penstock/echo.h"
 
 #define ITEMS_MAX 10 /* AWS never counts further */
 

@@ -536,6 +536,8 @@ void state_page(struct request *request)
 		refuse(walk, 503, "ServiceUnavailable", "The server stops.");
 	} else if (!reserve_rows(worker, walk->rows)) {
 		refuse(walk, 429, "LimitExceededException", "/state is read too fast: all clients together may read 20000 rows a second.");
+	} else if (!request_reserve(request, STATE_HEAD_BYTES + walk->rows * STATE_ROW_BYTES, BUDGET_PAGE)) {
+		refuse(walk, 503, "ServiceUnavailable", "There is no memory for this page now.");
 	} else {
 		begin_page(walk);
 		begin_walk(walk);

@@ -165,7 +165,7 @@ static bool has_ended(const struct control *control) { return control->stopping 
 /* Does what is due, and sends what came of it and of the mail before; returns when something will next be. */
 static uint64_t run_due(struct control *control)
 {
-	static uint64_t (*const chores[])(struct control *control, uint64_t now_ns) = {
+	static uint64_t (*const chores[])(struct control * control, uint64_t now_ns) = {
 		control_run_tasks, control_run_retention, control_run_reshards, control_run_prune, control_run_reserve};
 	uint64_t now_ns = io_mono_ns(control->io), due_ns = UINT64_MAX;
 

@@ -5,9 +5,9 @@
  * same struct or the same text. */
 #include <stdlib.h>
 
-#include "penstock/echo.h"
 #include "codec/shape_table.h"
 #include "penstock/api.h"
+#include "penstock/echo.h"
 #include "penstock/shape.h"
 #include "tree.h"
 

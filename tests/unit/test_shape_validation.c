@@ -1,8 +1,8 @@
 /* Validation: each constraint's text, paths, orders, counts; and the patterns by themselves. */
-#include "penstock/echo.h"
 #include "codec/shape_table.h"
 #include "codec_fixture.h"
 #include "penstock/api.h"
+#include "penstock/echo.h"
 
 static struct arena arena;
 static uint64_t out[64];
