@@ -9,6 +9,7 @@
  * - what lies in the WAL is written again and synced, before SQLite takes it for durable
  * - an empty file gets the schema, in one transaction; a file of an older version what it lacks,
  *   step by step, in another
+ * - no temporary files: a deletion needs neither a descriptor nor room for one
  * - WAL mode, synchronous=FULL: a commit is durable when it returns; every statement is prepared once
  *
  * Failure modes: each ends the start with one line that names the file, what is wrong and what to do; nothing is overwritten.
@@ -476,7 +477,8 @@ static enum status open_file(struct control_db *db, struct io *io, const char *d
 		*why = xasprintf("%s: cannot be put into WAL mode; does its file system have shared memory? Give another --data-dir",
 				 db->path);
 		status = STATUS_IO;
-	} else if (!run(db, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF") ||
+	} else if (!run(db, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; "
+			    "PRAGMA temp_store = MEMORY") ||
 		   (fresh && !run(db, schema)) || (version < CONTROL_SCHEMA_VERSION && !upgrade(db, version))) {
 		status = refuse(db, why);
 	}
