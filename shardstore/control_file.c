@@ -503,17 +503,25 @@ static void close_file(struct control_db *db)
 	db->sqlite = NULL;
 }
 
-/* A full disk shows in many ways, also as an error of the WAL's index: the reserve may be what is missing. */
+static enum status settle_and_open(struct control_db *db, struct io *io, const char *data_dir, const char *vfs, char **why)
+{
+	enum status status = settle_wal(db, io, why);
+
+	return status ? status : open_file(db, io, data_dir, vfs, why);
+}
+
+/* A full disk shows in many ways, also as an error of the WAL's index: the reserve may be what is missing. The first try may have
+ * left a WAL whose sync failed. */
 static enum status open_with_reserve(struct control_db *db, struct io *io, const char *data_dir, const char *vfs, char **why)
 {
-	enum status status = open_file(db, io, data_dir, vfs, why);
+	enum status status = settle_and_open(db, io, data_dir, vfs, why);
 
 	if (status != STATUS_IO || !control_reserve_give(&db->reserve))
 		return status;
 	free(*why);
 	*why = NULL;
 	close_file(db);
-	return open_file(db, io, data_dir, vfs, why);
+	return settle_and_open(db, io, data_dir, vfs, why);
 }
 
 enum status control_db_open(struct control_db *db, struct io *io, const char *data_dir, const char *vfs, uint64_t reserve_bytes, char **why)
@@ -529,8 +537,6 @@ enum status control_db_open(struct control_db *db, struct io *io, const char *da
 		control_reserve_open(&db->reserve, io, data_dir, reserve_bytes);
 	if (!status && !vfs)
 		status = make_file(db, io, data_dir, why);
-	if (!status)
-		status = settle_wal(db, io, why);
 	if (!status)
 		status = open_with_reserve(db, io, data_dir, vfs, why);
 	if (!status && io->sync_dir(io, data_dir) != 0) {
