@@ -91,7 +91,10 @@ enum status control_db_open(struct control_db *db, struct io *io, const char *da
 			    char **why);
 void control_db_close(struct control_db *db);
 
+/* Takes up a reserve of `bytes` if there is one; gives it up if the disk is nearly full. Makes none. */
 void control_reserve_open(struct control_reserve *reserve, struct io *io, const char *data_dir, uint64_t bytes);
+/* The catalogue is good: makes the reserve, if there is none and the disk has room for several. */
+void control_reserve_opened(struct control_reserve *reserve, const char *data_dir);
 void control_reserve_close(struct control_reserve *reserve);
 /* The disk is full: frees the reserve's room. False: it has none. */
 bool control_reserve_give(struct control_reserve *reserve);

@@ -545,6 +545,8 @@ enum status control_db_open(struct control_db *db, struct io *io, const char *da
 	}
 	if (status)
 		control_db_close(db);
+	else
+		control_reserve_opened(&db->reserve, data_dir);
 	return status;
 }
 

@@ -4,7 +4,8 @@
  * Thread: control; before control_start, the one that starts the server.
  *
  * Happy path:
- * - at the start the file gets its full size, allocated, not written
+ * - at the start, once the catalogue is open, the file gets its full size, allocated, not written: a directory
+ *   whose catalogue is refused is left as it is
  * - SQLite reports a full disk (control_db.c): the file is cut to nothing; the change is tried again
  * - every RESERVE_CHECK_NS: if it is not full-sized and the disk has room again, it is
  *
@@ -81,7 +82,13 @@ void control_reserve_open(struct control_reserve *reserve, struct io *io, const 
 	reserve->full = size_of(reserve) >= (int64_t)bytes;
 	if (reserve->full && free_bytes >= 0 && (uint64_t)free_bytes < bytes / SPARE_PARTS)
 		control_reserve_give(reserve); /* SQLite needs some to begin with */
-	else if (!reserve->full && free_bytes >= 0 && (uint64_t)free_bytes >= SPARE_PARTS * bytes)
+}
+
+void control_reserve_opened(struct control_reserve *reserve, const char *data_dir)
+{
+	int64_t free_bytes = reserve->io->free_bytes(reserve->io, data_dir);
+
+	if (reserve->bytes && !reserve->full && !reserve->given && free_bytes >= 0 && (uint64_t)free_bytes >= SPARE_PARTS * reserve->bytes)
 		fill(reserve);
 }
 
