@@ -3,7 +3,7 @@
  * A sequence number is three 64-bit words, most significant last:
  *
  *   w[2]  bits 184 `2` | 148 creation second, 36 bits | 144 shard nibble | 128 index, high 16 bits
- *   w[1]  bits  80 index, low 48 bits | 72 `00` | 64 second of the record, high 8 bits
+ *   w[1]  bits  80 index, low 48 bits | 72 mark | 64 second of the record, high 8 bits
  *   w[0]  bits  36 second, low 28 bits | 4 shard number | 0 version `2`
  *
  * Decimal comes 19 digits at a time: 10^19 is the largest power of ten in a word, and its top bit is set, so that a step of the long
@@ -83,19 +83,30 @@ static inline __attribute__((always_inline)) void put_digits(char *out, unsigned
 		*out = (char)('0' + rest % 10);
 }
 
-void seq_format(char out[SEQ_DIGITS], const struct shard_key *shard, uint64_t index, int64_t time_s)
+static inline __attribute__((always_inline)) void format(char out[SEQ_DIGITS], const struct shard_key *shard, uint64_t index, uint64_t mark,
+							 int64_t time_s)
 {
 	uint64_t created = (uint64_t)shard->created_s & 0xfffffffff, time = (uint64_t)time_s & 0xfffffffff;
 	assert(index <= SEQ_INDEX_MAX && shard->created_s < SEQ_SECONDS_MAX);
 	struct u192 n = {{
 		time << 36 | (uint64_t)shard->shard << 4 | 2,
-		index << 16 | time >> 28,
+		index << 16 | mark << 8 | time >> 28,
 		UINT64_C(2) << 56 | created << 20 | (uint64_t)(shard->shard & 15) << 16 | index >> 48,
 	}};
 	uint64_t low = divide(&n), middle = divide(&n);
 	put_digits(out, SEQ_DIGITS - 2 * TEN19_DIGITS, n.w[0]);
 	put_digits(out + SEQ_DIGITS - 2 * TEN19_DIGITS, TEN19_DIGITS, middle);
 	put_digits(out + SEQ_DIGITS - TEN19_DIGITS, TEN19_DIGITS, low);
+}
+
+void seq_format(char out[SEQ_DIGITS], const struct shard_key *shard, uint64_t index, int64_t time_s)
+{
+	format(out, shard, index, 0, time_s);
+}
+
+void seq_format_position(char out[SEQ_DIGITS], const struct shard_key *shard, uint64_t index, int64_t time_s)
+{
+	format(out, shard, index, 1, time_s);
 }
 
 size_t hash_format(char out[HASH_DIGITS], uint128 hash)
@@ -169,6 +180,7 @@ static enum status read_v2(const struct u192 *n, struct seq *out)
 		.time_s = (int64_t)field(n, 36, 36),
 		.shard = (uint32_t)field(n, 4, 32),
 		.version = 2,
+		.position = field(n, 72, 8) != 0,
 	};
 	return out->index > SEQ_INDEX_MAX || out->created_s >= SEQ_SECONDS_MAX ? STATUS_INVALID_ARGUMENT : STATUS_OK;
 }

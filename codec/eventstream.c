@@ -20,6 +20,7 @@
 #define NAME_CONTENT STR(":content-type")
 #define NAME_MESSAGE STR(":message-type")
 #define CONTENT_JSON STR("application/json")
+#define CONTENT_EVENT STR("application/x-amz-json-1.1") /* as AWS sends since 2022: kinesis-behaviour 5.3 */
 
 static void put_u32(uint8_t *p, uint32_t v)
 {
@@ -48,10 +49,12 @@ static struct headers headers_of(enum eventstream_kind kind, struct str type)
 {
 	struct headers headers = {
 		.name = {NAME_EVENT, NAME_CONTENT, NAME_MESSAGE},
-		.value = {STR("SubscribeToShardEvent"), CONTENT_JSON, STR("event")},
+		.value = {STR("SubscribeToShardEvent"), CONTENT_EVENT, STR("event")},
 	};
 	if (kind == EVENTSTREAM_INITIAL)
 		headers.value[0] = STR("initial-response");
+	if (kind != EVENTSTREAM_EVENT)
+		headers.value[1] = CONTENT_JSON;
 	if (kind == EVENTSTREAM_EXCEPTION) {
 		headers.name[0] = NAME_EXCEPTION;
 		headers.value[0] = type;

@@ -113,6 +113,7 @@ void hub_set_catalogue(struct hub *hub, const struct catalogue *snapshot, const 
 	struct list ended, *node;
 	(void)region; /* the texts of last words name the account alone */
 	hub->snapshot = snapshot;
+	hub->snapshots++;
 	snprintf(hub->account, sizeof(hub->account), "%s", account);
 	list_init(&ended);
 	list_splice(&ended, &hub->ended);

@@ -23,6 +23,7 @@ struct hub {
 	struct listener listener;
 	struct lease_holder holder;
 	const struct catalogue *snapshot; /* lent until the next */
+	uint64_t snapshots;               /* how many there were */
 	char account[16];
 	struct message *initial; /* initial-response: the same bytes for everybody */
 	uint64_t next_id;
@@ -80,9 +81,15 @@ void sub_fail(struct subscription *sub, enum status status);
 /* CLOSING, and the rest of a half-sent event cannot be had again: the body ends inside it, since no client understands what would follow.
  */
 void sub_cut(struct subscription *sub);
-/* The lag in ms of an event or cursor that lies at `then_ms`: at least 1, 0 is for the tip. */
+/* The lag in ms of a record that arrived at `then_ms`: at least 1 (0 is for the tip), at most the stream's age and its retention.
+ * The subscription has a tail. */
 int64_t sub_behind(const struct subscription *sub, int64_t then_ms);
+/* When the record at the cursor arrived, as far as is known without asking the lane. There is one, and the subscription has a tail. */
+int64_t sub_unread_ms(const struct subscription *sub);
 struct message *sub_empty_event(struct subscription *sub); /* one reference, the caller's */
+
+/* ---- sub_pull.c ---- */
+int64_t sub_arrival_ms(const struct subscription *sub, uint64_t index); /* of a record in the ring or a read; 0: it is in neither */
 
 /* ---- sub_budget.c ---- */
 void budget_begin(struct subscription *sub, uint64_t now_ns); /* at the join */

@@ -103,11 +103,10 @@ struct message *message_empty(const struct shard_key *shard, uint64_t last, int6
 	char *p;
 	struct message *message = or_die(message_begin(sizeof(before) - 1 + SEQ_DIGITS + 1, &p));
 	p = put_str(p, STR(before));
-	seq_format(p, shard, last, time_s < shard->created_s ? shard->created_s : time_s);
+	seq_format_position(p, shard, last, time_s);
 	p[SEQ_DIGITS] = '"';
 	message->first = last + 1;
 	message->last = last;
-	message->arrival_ms = time_s * 1000; /* for the lag of a reader that is behind, though no record stands here */
 	message_seal(message);
 	return message;
 }

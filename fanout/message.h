@@ -15,7 +15,8 @@ struct message *message_range(const struct batch *batch, uint64_t from, uint64_t
 
 /* Small ones; they end the process when there is no memory, as xmalloc does. One reference, the caller's. */
 struct message *message_initial(void);                                                       /* initial-response, payload {} */
-struct message *message_empty(const struct shard_key *shard, uint64_t last, int64_t time_s); /* no records, continuation `last` */
+/* No records. Its continuation is the position behind record `last`, with second `time_s`, which lies not before the shard's. */
+struct message *message_empty(const struct shard_key *shard, uint64_t last, int64_t time_s);
 struct message *message_exception(struct str type, struct str text);
 /* The end-of-shard event. NULL: the snapshot names no children yet. */
 struct message *message_shard_end(const struct stream_info *stream, uint32_t shard);

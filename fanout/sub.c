@@ -117,7 +117,13 @@ static void joined(struct subscription *sub, const struct store_join *join)
 	sub->tail = tail;
 	sub->shard = join->key;
 	sub->next = join->next;
-	sub->before_s = join->before_s;
+	sub->second_s = join->before_s;
+	sub->unread_ms = join->next_ms;
+	/* A client that resumes from a position that it was given keeps on from there. */
+	if (join->position.kind == POSITION_AFTER && join->position.second && join->position.index + 1 == join->next) {
+		sub->second_s = join->position.second;
+		sub->positioned = true;
+	}
 	sub->quiet_ns = now;
 	sub->started_ns = now; /* the answer, not the call, or the list's order were not that of the deadlines */
 	list_append(&hub->life, &sub->life_link);
@@ -209,6 +215,79 @@ void sub_start(struct hub *hub, struct subscription *sub, const struct sub_ops *
 	store_join(hub->config.store, hub->config.outbox, &join->join);
 }
 
+/* ---- Lag ---- */
+
+/* The stream's start and retention, looked up once per snapshot. A stream that has left the snapshot keeps what it had. */
+static void refresh_limits(struct hub *hub, struct tail *tail)
+{
+	const struct stream_info *stream = hub->snapshot ? catalogue_stream_by_id(hub->snapshot, tail->shard.stream) : NULL;
+	tail->snapshots = hub->snapshots;
+	if (!stream)
+		return;
+	tail->stream_ms = stream->created_ms;
+	tail->retention_ms = stream->retention_hours * INT64_C(3600000);
+}
+
+int64_t sub_behind(const struct subscription *sub, int64_t then_ms)
+{
+	struct hub *hub = sub->hub;
+	struct tail *tail = sub->tail;
+	int64_t now_ms = io_wall_ms(hub->config.io), ms = now_ms - then_ms;
+	if (tail->snapshots != hub->snapshots)
+		refresh_limits(hub, tail);
+	if (tail->retention_ms && ms > tail->retention_ms)
+		ms = tail->retention_ms;
+	if (ms > now_ms - tail->stream_ms)
+		ms = now_ms - tail->stream_ms;
+	return ms > 1 ? ms : 1;
+}
+
+/* A position lies at or behind the clock's second when it was given, so at worst the last one stands in for the record's arrival. */
+int64_t sub_unread_ms(const struct subscription *sub)
+{
+	int64_t ms = sub_arrival_ms(sub, sub->next);
+	if (!ms)
+		ms = sub->unread_ms;
+	if (!ms && sub->next == sub->tail->durable_end)
+		ms = sub->tail->durable_end_ms;
+	return ms ? ms : sub->second_s * 1000;
+}
+
+/* ---- Positions ---- */
+
+/* The second of the next empty event's continuation: it rises with each, and keeps up with the clock. */
+static int64_t next_second(struct subscription *sub)
+{
+	int64_t second_s = sub->second_s + sub->positioned, now_s = io_wall_ms(sub->hub->config.io) / 1000;
+	if (second_s < now_s)
+		second_s = now_s;
+	if (second_s < sub->shard.created_s)
+		second_s = sub->shard.created_s;
+	if (second_s > SEQ_TIME_MAX)
+		second_s = SEQ_TIME_MAX; /* only from there on that a client made up */
+	sub->second_s = second_s;
+	sub->positioned = true;
+	return second_s;
+}
+
+struct message *sub_empty_event(struct subscription *sub)
+{
+	int64_t second_s = next_second(sub);
+	if (sub->next == sub->tail->durable_end + 1)
+		return message_ref(tail_empty(sub->tail, second_s));
+	return message_empty(&sub->shard, sub->next - 1, second_s);
+}
+
+void sub_lag(const struct subscription *sub, uint64_t *records, int64_t *ms)
+{
+	*records = 0;
+	*ms = 0;
+	if (!sub->tail || sub->next > sub->tail->durable_end)
+		return;
+	*records = sub->tail->durable_end - (sub->next - 1);
+	*ms = sub_behind(sub, sub_unread_ms(sub));
+}
+
 /* ---- End ---- */
 
 /* The lane's leave; from here no notice and no lease concerns it. */
@@ -279,9 +358,9 @@ void sub_finish(struct subscription *sub)
 	/* A client that never saw a position starts again at its first one: for LATEST that skips what came meanwhile. Give it one. */
 	struct message *position = NULL;
 	if (sub->events == 0 && (sub->offset == 0 || !sub->greeted)) {
-		position = message_empty(&sub->shard, sub->next - 1, sub->before_s);
+		position = message_empty(&sub->shard, sub->next - 1, next_second(sub));
 		if (sub->next <= sub->tail->durable_end)
-			message_trailer(position, sub_behind(sub, position->arrival_ms), position->trailer0);
+			message_trailer(position, sub_behind(sub, sub_unread_ms(sub)), position->trailer0);
 	}
 	sub_close(sub, position);
 	sub->ops->on_ready(sub);
@@ -304,29 +383,4 @@ void sub_stop(struct subscription *sub)
 	index_remove(sub->hub, sub);
 	free(sub->names);
 	sub->names = NULL;
-}
-
-/* ---- Lag ---- */
-
-int64_t sub_behind(const struct subscription *sub, int64_t then_ms)
-{
-	int64_t ms = io_wall_ms(sub->hub->config.io) - then_ms;
-	return ms > 1 ? ms : 1;
-}
-
-struct message *sub_empty_event(struct subscription *sub)
-{
-	if (sub->next == sub->tail->durable_end + 1)
-		return message_ref(tail_empty(sub->tail, sub->before_s));
-	return message_empty(&sub->shard, sub->next - 1, sub->before_s);
-}
-
-void sub_lag(const struct subscription *sub, uint64_t *records, int64_t *ms)
-{
-	*records = 0;
-	*ms = 0;
-	if (!sub->tail || sub->next > sub->tail->durable_end)
-		return;
-	*records = sub->tail->durable_end - (sub->next - 1);
-	*ms = sub_behind(sub, sub->before_s * 1000);
 }

@@ -25,7 +25,7 @@ static void set(struct subscription *sub, size_t held)
 {
 	struct hub *hub = sub->hub;
 	hub->held += held - sub->held;
-	sub->held = held;
+	sub->held = (uint32_t)held; /* an event and a read: some 40 MiB at most */
 	list_remove(&sub->hold_link);
 	if (held)
 		list_append(&hub->holders, &sub->hold_link);

@@ -8,7 +8,7 @@
  *   byte is out.
  *
  * What comes next, in this order: the greeting; the ring, else what a read has brought; at the tip an empty first event, or the end of
- * the shard, or IDLE; else an empty first event, and then a read. While CLOSING: the rest of a half-sent event, then the last words.
+ * the shard, or IDLE; else a read. While CLOSING: the rest of a half-sent event, then the last words.
  *
  * An event that was given up half-sent (sub_hold.c) has offset > 0 and no message: its bytes are the same wherever they come from, so
  * it is looked up again by the cursor and goes on at the offset.
@@ -65,6 +65,15 @@ static struct message *find(const struct subscription *sub, struct place *place,
 	place->message = message_at(batch, next, place->message);
 	assert(holds(batch->messages[place->message], next));
 	return batch->messages[place->message];
+}
+
+int64_t sub_arrival_ms(const struct subscription *sub, uint64_t index)
+{
+	struct place place = place_of(sub);
+	const struct batch *batch = tail_batch(sub->tail, index, &place.ring_at);
+	if (!batch)
+		batch = read_batch(sub, index, &place.read_at);
+	return batch ? batch->arrival_ms : 0;
 }
 
 /* ---- What to send next: sub->message ---- */
@@ -173,7 +182,7 @@ static bool load(struct subscription *sub, uint64_t now)
 	struct place place = place_of(sub);
 	struct message *event = find(sub, &place, sub->next);
 	bool resumed = sub->offset > 0;
-	if (!event && sub->next <= sub->tail->shown_end && (resumed || sub->events > 0) && read_kept(sub)) {
+	if (!event && sub->next <= sub->tail->shown_end && read_kept(sub)) {
 		place = place_of(sub);
 		event = find(sub, &place, sub->next);
 	}
@@ -182,12 +191,8 @@ static bool load(struct subscription *sub, uint64_t now)
 			return starve(sub, now);
 		return load_event(sub, &place, event);
 	}
-	if (!resumed) {
-		if (sub->next > sub->tail->shown_end)
-			return load_at_tip(sub);
-		if (sub->events == 0)
-			return load_empty(sub);
-	}
+	if (!resumed && sub->next > sub->tail->shown_end)
+		return load_at_tip(sub);
 	read_begin(sub);
 	return false;
 }
@@ -238,7 +243,7 @@ static void begin(struct subscription *sub, uint64_t now)
 	/* While CLOSING there is no tail: last words come with the trailer that is right for them. */
 	sub->private_trailer = message->trailer_len && sub->tail && message->last < sub->tail->durable_end;
 	if (sub->private_trailer)
-		sub->behind_ms = sub_behind(sub, message->arrival_ms);
+		sub->behind_ms = sub_behind(sub, message->count ? message->arrival_ms : sub_unread_ms(sub));
 }
 
 static void finish(struct subscription *sub, uint64_t now)
@@ -252,7 +257,9 @@ static void finish(struct subscription *sub, uint64_t now)
 		hub->pushed.events++;
 		if (message->count) {
 			sub->next = message->last + 1;
-			sub->before_s = message_time_s(&sub->shard, message->arrival_ms);
+			sub->second_s = message_time_s(&sub->shard, message->arrival_ms);
+			sub->positioned = false;
+			sub->unread_ms = 0;
 			sub->delivered_records += message->count;
 			sub->delivered_bytes += message->payload;
 			hub->pushed.records += message->count;
@@ -285,7 +292,7 @@ static size_t slice(struct subscription *sub, size_t n, sub_emit emit, void *arg
 	} else {
 		emit(arg, message, message->trailer0 + (sub->offset - message->head_len), n);
 	}
-	sub->offset += n;
+	sub->offset += (uint32_t)n;
 	return n;
 }
 

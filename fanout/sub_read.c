@@ -210,6 +210,8 @@ static void arrived(struct subscription *sub, enum status status)
 		sub->ops->on_ready(sub);
 		return;
 	}
+	if (sub->next != sub->read->read.from)
+		sub->unread_ms = 0;
 	sub->next = sub->read->read.from;
 	if (sub->read->read.n_batches)
 		pull_from(sub);

@@ -236,9 +236,10 @@ void tail_notice(struct hub *hub, const struct notice *notice)
 struct message *tail_empty(struct tail *tail, int64_t time_s)
 {
 	/* S idle subscriptions of a shard say the same thing every 5 s: one encoding. */
-	if (tail->empty && tail->empty->last == tail->durable_end && tail->empty->arrival_ms == time_s * 1000)
+	if (tail->empty && tail->empty->last == tail->durable_end && tail->empty_s == time_s)
 		return tail->empty;
 	message_unref(tail->empty);
+	tail->empty_s = time_s;
 	tail->empty = message_empty(&tail->shard, tail->durable_end, time_s);
 	return tail->empty;
 }

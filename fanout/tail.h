@@ -34,6 +34,9 @@ struct tail {
 	uint64_t shown_end; /* <= durable_end */
 	bool closed;
 
+	uint64_t snapshots;               /* hub->snapshots when these were looked up */
+	int64_t stream_ms, retention_ms; /* the stream's start; 0: not known */
+
 	struct delay *delays; /* tail_delay.c; NULL until a profile delays something */
 
 	struct ring_entry *ring;
@@ -43,7 +46,8 @@ struct tail {
 
 	struct list reads; /* struct read.tail_link: in flight or kept */
 
-	struct message *empty; /* the heartbeat of those at the tip, shared while the tip stays */
+	struct message *empty; /* the heartbeat of those at the tip, shared while the tip stays and the second lasts */
+	int64_t empty_s;       /* the second of its continuation */
 	struct message *final; /* the end-of-shard event */
 };
 

@@ -212,12 +212,13 @@ static int64_t latest_second(const struct request *request, const struct stream_
 	return shard_s > latest_s ? shard_s : latest_s;
 }
 
-/* Our numbers always rise, so SequenceNumberForOrdering asks for nothing; it must only be a number
- * that may have been given out. */
+/* Our numbers always rise, so SequenceNumberForOrdering asks for nothing; it must only be a
+ * record's number that may have been given out. */
 static bool ordering_check(struct request *request, const struct stream_info *stream, struct str number)
 {
 	struct seq seq;
-	if (!str_present(number) || (seq_parse(number, &seq) == STATUS_OK && seq.time_s <= latest_second(request, stream, &seq)))
+	if (!str_present(number) ||
+	    (seq_parse(number, &seq) == STATUS_OK && !seq.position && seq.time_s <= latest_second(request, stream, &seq)))
 		return true;
 	request_fail(request, STATUS_INVALID_ARGUMENT,
 		     "ExclusiveMinimumSequenceNumber " STR_FMT " used in PutRecord on stream %s under account %s is invalid.",

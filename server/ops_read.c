@@ -149,6 +149,7 @@ struct records_call {
 	enum status status; /* why it could not be */
 	uint64_t next;      /* first index behind what was written */
 	int64_t last_ms;    /* arrival of the last one written */
+	int64_t unseen_ms;  /* of the first that the profile holds back; 0: none */
 	size_t reserved;    /* of the answers' budget, and counted in METRIC_answer_bytes */
 };
 
@@ -245,6 +246,7 @@ static void cut_unseen(struct records_call *call)
 		struct batch *last = read->batches[read->n_batches - 1];
 		if (profile_wait_ms(call->profile, PROFILE_GET, &last->shard, last->arrival_ms, now_ms) == 0)
 			break;
+		call->unseen_ms = last->arrival_ms;
 		batch_unref(last);
 		read->n_batches--;
 	}
@@ -262,12 +264,17 @@ static void on_read(struct store_read *read)
 /* ---- GetRecords: the worker's part ---- */
 
 /* 0 exactly when there is nothing further to read: batch readers take it as their end. */
-static int64_t behind_ms(const struct records_call *call, int64_t now_ms)
+static int64_t behind_ms(const struct records_call *call, const struct stream_info *stream, int64_t now_ms)
 {
 	if (call->next > call->read.durable_end)
 		return 0;
-	int64_t since = call->last_ms ? call->last_ms : call->read.durable_end_ms;
-	return now_ms > since ? now_ms - since : 1;
+	int64_t since = call->last_ms ? call->last_ms : call->unseen_ms ? call->unseen_ms : call->read.durable_end_ms;
+	int64_t ms = now_ms - since;
+	if (stream && ms > stream->retention_hours * INT64_C(3600000)) /* a clock that leapt makes no record older than that */
+		ms = stream->retention_hours * INT64_C(3600000);
+	if (stream && ms > now_ms - stream->created_ms)
+		ms = now_ms - stream->created_ms;
+	return ms > 1 ? ms : 1;
 }
 
 static void records_finish(struct records_call *call)
@@ -276,7 +283,7 @@ static void records_finish(struct records_call *call)
 	const struct store_read *read = &call->read;
 	const struct stream_info *stream = catalogue_stream_by_id(request->worker->catalogue, call->iterator.stream);
 	struct writer *w = &call->w;
-	write_kv_int(w, "MillisBehindLatest", behind_ms(call, io_wall_ms(request->worker->server->io)));
+	write_kv_int(w, "MillisBehindLatest", behind_ms(call, stream, io_wall_ms(request->worker->server->io)));
 	bool ended = read->closed && call->next > read->durable_end;
 	if (!ended || stream == NULL || !ops_shards_write_children(w, stream, call->iterator.shard)) {
 		call->iterator.next = call->next;

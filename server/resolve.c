@@ -253,7 +253,7 @@ static bool number_fits_type(struct request *request, struct str type, struct st
 
 /* Steps 4 to 6: is it a number of this shard? */
 static bool position_number(struct request *request, const char *operation, struct str stream, const struct shard_info *shard,
-			    struct str number, uint64_t *index)
+			    struct str number, bool at, struct position *out)
 {
 	char name[SHARD_NAME_LEN + 1];
 	struct seq seq;
@@ -272,7 +272,7 @@ static bool position_number(struct request *request, const char *operation, stru
 			     (int32_t)seq.shard, name);
 		return false;
 	}
-	*index = seq.index;
+	*out = position_of(&seq, at);
 	if (seq.version == 2 && seq.created_s == shard->key.created_s)
 		return true;
 	if (seq.version == 0)
@@ -323,8 +323,7 @@ bool resolve_position(struct request *request, const char *operation, struct str
 		out->kind = str_equal(type, STR("LATEST")) ? POSITION_LATEST : POSITION_TRIM_HORIZON;
 		return true;
 	}
-	out->kind = at ? POSITION_AT : POSITION_AFTER;
-	return position_number(request, operation, stream, shard, number, &out->index);
+	return position_number(request, operation, stream, shard, number, at, out);
 }
 
 bool resolve_dry_run(struct request *request, struct opt_bool dry_run)

@@ -294,6 +294,7 @@ void index_fini(struct lane_shard *shard);
 void index_drop_below(struct lane_shard *shard, uint64_t segment); /* extents in segments with lower numbers */
 uint64_t index_oldest(const struct lane_shard *shard); /* first index that may be read; next if there is none */
 uint64_t index_resolve(const struct lane_shard *shard, const struct position *position);
+bool index_arrival(const struct lane_shard *shard, uint64_t index, int64_t *ms); /* of record `index`; false: it is not there */
 int64_t index_second_before(const struct lane_shard *shard, uint64_t next); /* of record next - 1, else the shard's creation */
 
 /* ---- lane_read.c ---- */

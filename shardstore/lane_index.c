@@ -138,12 +138,21 @@ uint64_t index_resolve(const struct lane_shard *shard, const struct position *po
 	return next < shard->next ? next : shard->next;
 }
 
+bool index_arrival(const struct lane_shard *shard, uint64_t index, int64_t *ms)
+{
+	struct index_cursor cursor;
+	if (!index || !index_find(shard, index, &cursor) || index_extent(&cursor)->first > index)
+		return false;
+	*ms = index_extent(&cursor)->arrival_ms;
+	return true;
+}
+
 int64_t index_second_before(const struct lane_shard *shard, uint64_t next)
 {
 	uint64_t before = next - 1;
-	struct index_cursor cursor;
-	if (before && index_find(shard, before, &cursor) && index_extent(&cursor)->first <= before)
-		return index_extent(&cursor)->arrival_ms / 1000;
+	int64_t arrival_ms;
+	if (index_arrival(shard, before, &arrival_ms))
+		return arrival_ms / 1000;
 	if (before && before == shard_durable_end(shard) && shard->last_arrival_ms)
 		return shard->last_arrival_ms / 1000;
 	return shard->key.created_s;

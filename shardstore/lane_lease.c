@@ -147,6 +147,8 @@ static void grant(struct lane_shard *shard, struct store_join *join)
 	join->key = shard->key;
 	join->next = index_resolve(shard, &join->position);
 	join->before_s = index_second_before(shard, join->next);
+	if (!index_arrival(shard, join->next, &join->next_ms))
+		join->next_ms = 0;
 	join->durable_end = shard_durable_end(shard);
 	join->durable_end_ms = shard->last_arrival_ms;
 	join->closed = shard->closed;

@@ -74,6 +74,7 @@ struct subscription {
 	bool greeted : 1, private_trailer : 1, final_queued : 1; /* hub only */
 	bool finishing : 1;          /* hub only: sub_finish came while JOINING */
 	bool arrived : 1;            /* hub only: what `read` brought can be pulled */
+	bool positioned : 1;         /* hub only: second_s is that of a position, not of a record */
 	const struct sub_ops *ops;
 	uint64_t next;               /* cursor: first index not yet pulled whole */
 	uint64_t delivered_records, delivered_bytes, events;
@@ -85,12 +86,13 @@ struct subscription {
 	struct list idle_link;       /* heartbeat order; on no list unless IDLE */
 	uint64_t quiet_ns;
 	struct message *message;     /* partly sent, or the next to send; one reference */
-	size_t offset;               /* into message */
-	int64_t before_s;            /* second of the record before the cursor */
+	uint32_t offset;             /* into message */
+	uint32_t held;               /* bytes that this one pins outside the ring: beyond the hub's cap they are read again */
+	int64_t second_s;            /* of the last continuation, given here or resumed from; else of the record before the cursor */
 	uint64_t ring_at;            /* where in the tail's ring the cursor was: a hint */
 	uint32_t read_at, read_message; /* the same, among what `read` brought */
 	struct bucket budget;
-	size_t held;                 /* bytes that this one pins outside the ring: beyond the hub's cap they are read again */
+	int64_t unread_ms;           /* arrival of the record at the cursor; 0: not known */
 
 	struct list hold_link;       /* the hub's holders, least recently fed first; on it while held > 0 */
 	struct read *read;           /* in flight, or what it brought is not yet pulled; shared with whoever stands at the same place */

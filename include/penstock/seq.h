@@ -7,12 +7,13 @@
  *   1-9    shard creation time, epoch seconds (below 16025175000)
  *   10     low nibble of the shard number
  *   11-26  sequence index (63 bits)
- *   27-28  `00`
+ *   27-28  `00`; in a position (a ContinuationSequenceNumber that is no record's number) `01`
  *   29-37  time of the record, epoch seconds
  *   38-45  shard number, 32 bits
  *   46     `2`
  *
- * The index stands before the time, so it alone decides the order within a shard. All functions are pure. */
+ * The index stands before the time, so it alone decides the order of records within a shard. The mark stands between them: a position
+ * sorts above the record of its index, whatever their seconds, and below the next. All functions are pure. */
 #ifndef PENSTOCK_SEQ_H
 #define PENSTOCK_SEQ_H
 
@@ -41,10 +42,16 @@ struct seq {
 	uint64_t index;     /* 0 to 2^63 - 1 */
 	int64_t time_s;
 	int version;        /* 0, 1 or 2 */
+	bool position;      /* version 2: digits 27 and 28 are not `00`: it names no record, but the place behind `index` */
 };
 
 /* Writes exactly SEQ_DIGITS digits, no NUL. */
 void seq_format(char out[SEQ_DIGITS], const struct shard_key *shard, uint64_t index, int64_t time_s);
+
+/* The same for a position behind record `index` (0: the shard's start). Positions of one index sort by their seconds: 0 to
+ * SEQ_TIME_MAX. */
+void seq_format_position(char out[SEQ_DIGITS], const struct shard_key *shard, uint64_t index, int64_t time_s);
+#define SEQ_TIME_MAX INT64_C(0xfffffffff)
 
 /* The second inside a record's number: that of its arrival, but never before the shard's own. One rule for puts, reads and events. */
 static inline int64_t seq_time_s(const struct shard_key *shard, int64_t arrival_ms)

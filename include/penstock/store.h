@@ -91,8 +91,19 @@ enum position_kind { POSITION_AT, POSITION_AFTER, POSITION_TRIM_HORIZON, POSITIO
 struct position {
 	enum position_kind kind;
 	uint64_t index;          /* AT, AFTER */
+	int64_t second;          /* AFTER: of the position that a client was given behind `index`; 0: it names a record */
 	int64_t time_ms;         /* AT_TIME: the first record that arrived at or after it, else the tip */
 };
+
+/* AT or AFTER a number of version 2. A position lies behind its record: the next number at or above it is the next record's. */
+static inline struct position position_of(const struct seq *seq, bool at)
+{
+	return (struct position){
+		.kind = at && !seq->position ? POSITION_AT : POSITION_AFTER,
+		.index = seq->index,
+		.second = seq->position ? seq->time_s : 0,
+	};
+}
 
 /* Where a reader stands: the next index it wants. 1 <= next <= durable end + 1. */
 struct store_locate {
@@ -203,6 +214,7 @@ struct store_join {
 	struct shard_key key;
 	uint64_t next;               /* start cursor */
 	int64_t before_s;            /* second of the record before `next` (or the shard's creation): for ContinuationSequenceNumber */
+	int64_t next_ms;             /* arrival of record `next`; 0: it is not there yet */
 	uint64_t durable_end;
 	int64_t durable_end_ms;
 	bool closed;

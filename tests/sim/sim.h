@@ -112,9 +112,11 @@ struct sim_client {
 	struct buf rx;
 	struct position position;
 	uint64_t low;           /* durable end when it asked */
-	bool resumes;           /* position is AFTER a number that was told */
+	bool resumes;           /* position is AT or AFTER a continuation */
 	uint64_t expected;      /* next index */
-	uint64_t told[SIM_CONTINUATIONS]; /* indexes of the last continuations, of this shard */
+	struct seq told[SIM_CONTINUATIONS]; /* the last continuations, of this shard */
+	struct seq floor;       /* the next one lies above it */
+	bool floored;
 	unsigned n_told;
 	struct sim_shard *heir; /* a child that the end of the shard named: where it goes on; NULL: none */
 	uint64_t joined_ns, heard_ns;

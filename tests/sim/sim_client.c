@@ -229,6 +229,7 @@ static bool choose_fresh(struct sim_client *client)
 {
 	struct sim *sim = client->sim;
 	client->n_told = 0;
+	client->floored = false;
 	client->heir = NULL;
 	client->shard = sim_any_shard(sim, client->worker->catalogue);
 	const struct stream_info *info = stream_at_worker(client, client->shard);
@@ -247,6 +248,7 @@ static bool choose_heir(struct sim_client *client)
 	client->shard = client->heir;
 	client->heir = NULL;
 	client->n_told = 0;
+	client->floored = false;
 	client->position = (struct position){.kind = POSITION_TRIM_HORIZON};
 	client->resumes = false;
 	client->sim->count.heirs++;
@@ -258,8 +260,10 @@ static bool choose_resume(struct sim_client *client)
 	struct rng *rng = &client->sim->rng;
 	unsigned kept = client->n_told < SIM_CONTINUATIONS ? client->n_told : SIM_CONTINUATIONS;
 	unsigned back = rng_chance(rng, 70) ? 0 : (unsigned)rng_below(rng, kept);
-	client->position =
-		(struct position){.kind = POSITION_AFTER, .index = client->told[(client->n_told - 1 - back) % SIM_CONTINUATIONS]};
+	client->floor = client->told[(client->n_told - 1 - back) % SIM_CONTINUATIONS];
+	bool at = rng_chance(rng, 50);
+	client->floored = !at || client->floor.position; /* AT a record's number that record comes again */
+	client->position = position_of(&client->floor, at);
 	client->resumes = true;
 	client->sim->count.resumed++;
 	return consumer_is_active(stream_at_worker(client, client->shard), client->consumer_id);

@@ -2,7 +2,8 @@
  *
  * - The records follow each other and the last one seen, and are the ones that were put.
  * - The bytes equal a reference encoding: a batch made of just these records and encoded anew; only MillisBehindLatest may differ.
- * - A continuation names the last record, and nothing that is not durable.
+ * - A continuation names the last record, or a position behind it, and nothing that is not durable; it lies above the one before, and
+ *   above what the subscription was resumed from.
  * - The first message is the initial-response, once; an exception or the end of the shard comes last. */
 #include <math.h>
 #include <stdio.h>
@@ -119,7 +120,7 @@ static void check_empty(struct sim_client *client, const struct seq *seq, const 
 	size_t front = eventstream_begin(head, EVENTSTREAM_EVENT, (struct str){0}, sizeof(before) + SEQ_DIGITS + MESSAGE_TRAILER - 4);
 	memcpy(head + front, before, sizeof(before) - 1);
 	front += sizeof(before) - 1;
-	seq_format((char *)head + front, &client->sub.shard, seq->index, seq->time_s);
+	seq_format_position((char *)head + front, &client->sub.shard, seq->index, seq->time_s);
 	front += SEQ_DIGITS;
 	head[front++] = '"';
 	check_head(client, p, view->total, head, front);
@@ -131,14 +132,29 @@ static void check_empty(struct sim_client *client, const struct seq *seq, const 
 	}
 }
 
-static void tell(struct sim_client *client, const struct seq *seq)
+static bool above(const struct seq *seq, const struct seq *floor)
 {
+	if (seq->index != floor->index)
+		return seq->index > floor->index;
+	if (seq->position != floor->position)
+		return seq->position;
+	return seq->time_s > floor->time_s;
+}
+
+static void tell(struct sim_client *client, const struct seq *seq, bool records)
+{
+	if (seq->position == records)
+		sim_fail(client->sim, "event: with records the continuation names the last one, else a position");
+	if (client->floored && !above(seq, &client->floor))
+		sim_fail(client->sim, "event: continuation %llu does not lie above the one before", (unsigned long long)seq->index);
+	client->floor = *seq;
+	client->floored = true;
 	if (seq->index != client->expected - 1)
 		sim_fail(client->sim, "event: continuation %llu, the last record is %llu", (unsigned long long)seq->index,
 			 (unsigned long long)client->expected - 1);
 	if (seq->index > sim_durable_end(client->sim, client->shard) && sim_at_lane(client->sim, client->shard))
 		sim_fail(client->sim, "event: continuation %llu is not durable", (unsigned long long)seq->index);
-	client->told[client->n_told++ % SIM_CONTINUATIONS] = seq->index;
+	client->told[client->n_told++ % SIM_CONTINUATIONS] = *seq;
 }
 
 /* ---- The end of a shard ---- */
@@ -234,7 +250,7 @@ static void check_event(struct sim_client *client, const uint8_t *p, const struc
 		check_records(client, records, p, view);
 	else
 		check_empty(client, &seq, p, view);
-	tell(client, &seq);
+	tell(client, &seq, records->n > 0);
 	check_trailer(client, view, behind->integer);
 	sim->count.events++;
 out:

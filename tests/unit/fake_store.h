@@ -220,6 +220,9 @@ static inline void answer_join(enum status status, uint64_t next)
 	for (uint32_t i = 0; i < fake.n_log; i++)
 		if (fake.log[i]->first < join->next && join->next - 1 <= batch_last(fake.log[i]))
 			join->before_s = message_time_s(&the_shard, fake.log[i]->arrival_ms);
+	for (uint32_t i = 0; i < fake.n_log && !join->next_ms; i++)
+		if (fake.log[i]->first <= join->next && join->next <= batch_last(fake.log[i]))
+			join->next_ms = fake.log[i]->arrival_ms;
 	join->durable_end = fake.durable_end;
 	join->durable_end_ms = end_ms();
 	join->closed = fake.closed;
@@ -391,15 +394,23 @@ struct seen {
 	char type[64], text[256];
 	uint32_t records, children;
 	uint64_t first, last, continuation; /* indexes; continuation UINT64_MAX: no such key */
+	int64_t second;                     /* of the continuation, if it is a position; else 0 */
 	int64_t behind;
 	size_t bytes;
 };
 
-static inline uint64_t index_of(const char *number)
+static inline struct seq seq_of(const char *number)
 {
 	struct seq seq;
 	cr_assert(seq_parse(str_of(number), &seq) == STATUS_OK);
 	cr_assert(seq.shard == the_shard.shard && seq.created_s == the_shard.created_s);
+	return seq;
+}
+
+static inline uint64_t index_of(const char *number)
+{
+	struct seq seq = seq_of(number);
+	cr_assert(!seq.position);
 	return seq.index;
 }
 
@@ -437,9 +448,12 @@ static inline void look_at_event(struct client *client, struct seen *seen, json_
 	seen->continuation = UINT64_MAX;
 	if (number) {
 		const char *text = json_string_value(number);
-		cr_assert(strlen(text) == SEQ_DIGITS && strcmp(text, client->continuation) >= 0, "R10: monotonic");
+		struct seq seq = seq_of(text);
+		cr_assert(strlen(text) == SEQ_DIGITS && strcmp(text, client->continuation) > 0, "R10: it rises with each event");
 		strcpy(client->continuation, text);
-		seen->continuation = index_of(text);
+		seen->continuation = seq.index;
+		seen->second = seq.position ? seq.time_s : 0;
+		cr_assert(seq.position == (seen->records == 0), "a position, if there is no record that it could name");
 		cr_assert(seen->continuation <= fake.durable_end, "past the durable end");
 		cr_assert(!seen->records || seen->continuation == seen->last);
 	}

@@ -778,6 +778,19 @@ Test(ops, put_record_ordering_number)
 	fake_latest_ms = 0;
 }
 
+/* A position is a number that was given out, and no record's. */
+Test(ops, put_record_ordering_number_of_a_position)
+{
+	char digits[SEQ_DIGITS + 1] = {0}, body[256], message[256];
+	seq_format_position(digits, &orders_shards[2].key, 1, CREATED_S);
+	snprintf(body, sizeof(body),
+		 "{\"StreamName\":\"orders\",\"PartitionKey\":\"a\",\"Data\":\"\",\"SequenceNumberForOrdering\":\"%s\"}", digits);
+	call("PutRecord", body);
+	snprintf(message, sizeof(message),
+		 "ExclusiveMinimumSequenceNumber %s used in PutRecord on stream orders under account 000000000000 is invalid.", digits);
+	EXPECT_ERROR("InvalidArgumentException", message);
+}
+
 /* A child's seconds run ahead of the clock: its first numbers are of its creation's second. */
 Test(ops, put_record_ordering_number_of_a_child)
 {

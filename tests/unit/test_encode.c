@@ -268,7 +268,7 @@ Test(encode, empty_event)
 {
 	struct message *message = message_empty(&the_shard, 0, CREATED_S);
 	char *payload = payload_of(message, NULL), expect[256], number[SEQ_DIGITS + 1] = "";
-	seq_format(number, &the_shard, 0, CREATED_S);
+	seq_format_position(number, &the_shard, 0, CREATED_S);
 	snprintf(expect, sizeof(expect),
 		 "{\"Records\":[],\"ContinuationSequenceNumber\":\"%s\",\"MillisBehindLatest\":0                   }", number);
 	cr_assert_str_eq(payload, expect);

@@ -24,6 +24,7 @@ Test(lane_lease, a_join_tells_where_the_reader_stands)
 	cr_expect_eq(test.join.before_s, SIM_WALL_START_MS / 1000 + 5);
 	cr_expect_eq(test.join.durable_end, 6);
 	cr_expect_eq(test.join.durable_end_ms, SIM_WALL_START_MS + 5000);
+	cr_expect_eq(test.join.next_ms, 0);
 	cr_expect_not(test.join.closed);
 	leave_send(0, 0, 5, 101);
 	join_send(&test, 0, 0, 5, 102);
@@ -31,6 +32,7 @@ Test(lane_lease, a_join_tells_where_the_reader_stands)
 	settle();
 	cr_expect_eq(test.join.next, 4);
 	cr_expect_eq(test.join.before_s, SIM_WALL_START_MS / 1000);
+	cr_expect_eq(test.join.next_ms, SIM_WALL_START_MS + 5000, "of the record that comes, not of the one before");
 	cr_expect_eq(ears[0].probes, 0);
 }
 

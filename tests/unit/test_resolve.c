@@ -167,6 +167,20 @@ Test(resolve, positions_that_are_good)
 	fake_latest_ms = 0;
 }
 
+/* A position, which is no record's number: what comes next is the record behind its index, for AT and for AFTER. */
+Test(resolve, a_position_lies_behind_its_record)
+{
+	struct position out;
+	const struct shard_key *shard = &orders_shards[2].key;
+	char digits[SEQ_DIGITS + 1] = "";
+	seq_format_position(digits, shard, 5, shard->created_s + 3);
+	const char *types[] = {"AT_SEQUENCE_NUMBER", "AFTER_SEQUENCE_NUMBER"};
+	for (size_t i = 0; i < 2; i++) {
+		cr_assert(position(types[i], digits, (struct opt_time){0}, &out));
+		cr_expect(out.kind == POSITION_AFTER && out.index == 5 && out.second == shard->created_s + 3, "%s", types[i]);
+	}
+}
+
 #define EITHER                                                                                                                          \
 	"Must either specify (1) AT_SEQUENCE_NUMBER or AFTER_SEQUENCE_NUMBER and StartingSequenceNumber or (2) TRIM_HORIZON or LATEST " \
 	"and no "                                                                                                                       \

@@ -65,6 +65,7 @@ Test(seq, format_and_parse_agree_with_schoolbook)
 		cr_assert_eq(seq.shard, key.shard);
 		cr_assert_eq(seq.index, index);
 		cr_assert_eq(seq.time_s, time_s);
+		cr_assert_not(seq.position);
 	}
 }
 
@@ -76,6 +77,23 @@ Test(seq, order_follows_the_index)
 		seq_format(before, &key, index, 1700000000);
 		seq_format(after, &key, index + 1, 1600000000); /* the clock went back */
 		cr_assert_lt(memcmp(before, after, SEQ_DIGITS), 0);
+	}
+}
+
+/* A position lies between the record of its index and the next, whatever the seconds of all three. */
+Test(seq, positions_lie_between_records)
+{
+	struct shard_key key = {.shard = 5, .created_s = 1600000000};
+	char record[SEQ_DIGITS], low[SEQ_DIGITS + 1] = "", high[SEQ_DIGITS + 1] = "", next[SEQ_DIGITS];
+	for (uint64_t index = 0; index < 100000; index += 997) {
+		seq_format(record, &key, index, SEQ_TIME_MAX);
+		seq_format_position(low, &key, index, 1600000000);
+		seq_format_position(high, &key, index, SEQ_TIME_MAX);
+		seq_format(next, &key, index + 1, 0);
+		cr_assert(memcmp(record, low, SEQ_DIGITS) < 0 && memcmp(low, high, SEQ_DIGITS) < 0 && memcmp(high, next, SEQ_DIGITS) < 0);
+		struct seq seq;
+		cr_assert(seq_parse(str_of(high), &seq) == STATUS_OK && seq.position && seq.version == 2);
+		cr_assert(seq.index == index && seq.time_s == SEQ_TIME_MAX && seq.shard == 5 && seq.created_s == 1600000000);
 	}
 }
 

@@ -51,7 +51,71 @@ Test(sub, R10_continuation_of_the_first_empty_event)
 	cr_assert(see_one(&a).continuation == 7);
 	pass(5 * SECOND);
 	pull(&a);
-	cr_assert(see_one(&a).continuation == 7, "the same, not less");
+	cr_assert(see_one(&a).continuation == 7, "behind the same record");
+	client_stop(&a);
+	fake_stop();
+}
+
+/* While nothing comes the position moves: each empty event names a later one behind the same record, whatever the clock does. */
+Test(sub, R10_positions_rise_while_a_shard_is_idle)
+{
+	fake_start((struct hub_config){0});
+	commit(5, 10);
+	client_idle(&a);
+	client_idle(&b);
+	int64_t live = metric_get(METRIC_events_live), before = fake.wall_ms / 1000;
+	pass(5 * SECOND);
+	pull(&a);
+	pull(&b);
+	cr_assert(metric_get(METRIC_events_live) == live, "one encoding for all who stand there");
+	struct seen seen = see_one(&a);
+	cr_assert(seen.continuation == 5 && seen.second == before + 5 && see_one(&b).second == before + 5);
+	for (int64_t i = 1; i < 4; i++) {
+		fake.wall_ms -= 3600000; /* the clock goes back */
+		pass(5 * SECOND);
+		pull(&a);
+		seen = see_one(&a);
+		cr_assert(seen.continuation == 5 && seen.second == before + 5 + i && seen.behind == 0);
+	}
+	publish(1, 10);
+	pull(&a);
+	seen = see_one(&a);
+	cr_assert(seen.continuation == 6 && seen.second == 0, "records name themselves");
+	client_stop(&a);
+	client_stop(&b);
+	fake_stop();
+}
+
+/* A client that comes back to a position never sees a lower one, even if the clock of this server is behind. */
+Test(sub, R10_positions_rise_across_subscriptions)
+{
+	int64_t ahead = CREATED_S + 100000;
+	fake_start((struct hub_config){0});
+	commit(5, 10);
+	sub_start(fake.hub, &a.sub, &client_ops, the_shard, CONSUMER_ID,
+		  (struct position){.kind = POSITION_AFTER, .index = 5, .second = ahead});
+	answer_join(STATUS_OK, 6);
+	pull(&a);
+	see_one(&a);
+	cr_assert(see_one(&a).second == ahead + 1);
+	client_stop(&a);
+	/* Retention or the durable end put it elsewhere: that second says nothing there. */
+	memset(&a, 0, sizeof(a));
+	sub_start(fake.hub, &a.sub, &client_ops, the_shard, CONSUMER_ID,
+		  (struct position){.kind = POSITION_AFTER, .index = 9, .second = ahead});
+	answer_join(STATUS_OK, 6);
+	pull(&a);
+	see_one(&a);
+	cr_assert(see_one(&a).second == fake.wall_ms / 1000);
+	client_stop(&a);
+	/* Made up: it cannot rise above the last second that there is. */
+	memset(&a, 0, sizeof(a));
+	sub_start(fake.hub, &a.sub, &client_ops, the_shard, CONSUMER_ID,
+		  (struct position){.kind = POSITION_AFTER, .index = 5, .second = SEQ_TIME_MAX});
+	answer_join(STATUS_OK, 6);
+	pull(&a);
+	see_one(&a);
+	cr_assert(see_one(&a).second == SEQ_TIME_MAX);
 	client_stop(&a);
 	fake_stop();
 }
@@ -116,6 +180,66 @@ Test(sub, R15_millis_behind_latest)
 	sub_lag(&a.sub, &records, &ms);
 	cr_assert(records == 0 && ms == 0);
 	client_stop(&a);
+	fake_stop();
+}
+
+static struct shard_info family[] = {
+	{.key = {STREAM_ID, 3, CREATED_S}, .parent = NO_PARENT, .adjacent = NO_PARENT},
+	{.key = {STREAM_ID, 4, CREATED_S}, .parent = 3, .adjacent = NO_PARENT, .hash_first = 0, .hash_last = 99},
+	{.key = {STREAM_ID, 5, CREATED_S}, .parent = 3, .adjacent = NO_PARENT, .hash_first = 100, .hash_last = 200},
+};
+static struct stream_info the_stream = {.id = STREAM_ID, .name = "orders", .n_shards = 1, .shards = family};
+static struct catalogue snapshot = {.refs = 1, .n_streams = 1, .streams = &the_stream};
+
+/* Of what is not read yet: the age of the next record, not of the one before it, which may be older by any time. */
+Test(sub, R15_the_lag_of_a_cursor_is_that_of_the_next_record)
+{
+	fake_start((struct hub_config){0});
+	commit(1, 10);
+	clock_add(20 * SECOND);
+	commit(1, 10);
+	clock_add(231 * MS);
+	for (uint64_t next = 1; next <= 2; next++) {
+		uint64_t records;
+		int64_t ms, want = next == 1 ? 20231 : 231;
+		memset(&a, 0, sizeof(a));
+		client_join(&a, next);
+		sub_lag(&a.sub, &records, &ms);
+		cr_assert(records == 3 - next && ms == want, "%lld", (long long)ms);
+		sub_finish(&a.sub);
+		pull(&a);
+		see_one(&a);
+		cr_assert(see_one(&a).behind == want);
+		client_stop(&a);
+	}
+	fake_stop();
+}
+
+/* A clock that leapt makes no record older than its stream, or than what is kept. */
+Test(sub, R15_no_lag_beyond_the_streams_age_or_retention)
+{
+	fake_start((struct hub_config){0});
+	the_stream.n_shards = 1;
+	the_stream.created_ms = fake.wall_ms + 3600000 - 90;
+	hub_set_catalogue(fake.hub, &snapshot, "eu-west-1", "123456789012");
+	client_idle(&a);
+	publish(1, 10);
+	fake.wall_ms += 3600000;
+	publish(1, 10);
+	uint64_t records;
+	int64_t ms;
+	sub_lag(&a.sub, &records, &ms);
+	cr_assert(ms == 90, "%lld", (long long)ms);
+	the_stream.created_ms = 0;
+	the_stream.retention_hours = 24;
+	fake.wall_ms += INT64_C(100) * 3600000;
+	hub_set_catalogue(fake.hub, &snapshot, "eu-west-1", "123456789012");
+	sub_lag(&a.sub, &records, &ms);
+	cr_assert(ms == 24 * 3600000, "%lld", (long long)ms);
+	pull(&a);
+	cr_assert(see_one(&a).behind == ms);
+	client_stop(&a);
+	the_stream.retention_hours = 0;
 	fake_stop();
 }
 
@@ -345,14 +469,6 @@ Test(sub, each_goes_on_within_a_chain)
 
 /* ---- End of shard ---- */
 
-static struct shard_info family[] = {
-	{.key = {STREAM_ID, 3, CREATED_S}, .parent = NO_PARENT, .adjacent = NO_PARENT},
-	{.key = {STREAM_ID, 4, CREATED_S}, .parent = 3, .adjacent = NO_PARENT, .hash_first = 0, .hash_last = 99},
-	{.key = {STREAM_ID, 5, CREATED_S}, .parent = 3, .adjacent = NO_PARENT, .hash_first = 100, .hash_last = 200},
-};
-static struct stream_info the_stream = {.id = STREAM_ID, .name = "orders", .n_shards = 1, .shards = family};
-static struct catalogue snapshot = {.refs = 1, .n_streams = 1, .streams = &the_stream};
-
 Test(sub, R8_end_of_shard)
 {
 	fake_start((struct hub_config){0});
@@ -462,7 +578,7 @@ Test(sub, R8_reading_the_log_of_a_closed_shard)
 	pull(&a);
 	fake.closed = true; /* the read is the first to know */
 	answer_read(STATUS_OK);
-	see_greeting(&a);
+	cr_assert(see_one(&a).kind == SEEN_INITIAL);
 	cr_assert(see_one(&a).records == 2 && see_one(&a).children == 2 && a.ended);
 	client_stop(&a);
 	fake_stop();
