@@ -13,8 +13,9 @@
  * Flow-control states (a shut HTTP/2 window, a backed-up socket) are the owner's: it does not pull, the cursor does not move, and the
  * ring moves on. Nothing grows with subscribers x lag.
  *
- * Cadence (kinesis-behaviour 5.6; clients R4-R7): initial-response at once, an empty event right behind it when there are no records,
- * one every 5 s of idleness, end after 5 minutes. */
+ * Cadence (kinesis-behaviour 5.6; clients R4-R7): initial-response at once, then the records that wait, or an empty event when there
+ * are none or the budget is spent; an empty one every 5 s of idleness; end after 5 minutes. The continuation of an empty event is a
+ * position (seq.h) that rises with each. */
 #ifndef PENSTOCK_FANOUT_H
 #define PENSTOCK_FANOUT_H
 
