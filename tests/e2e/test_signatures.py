@@ -44,10 +44,10 @@ UNKNOWN = "The security token included in the request is invalid."
 class Guarded:
     """A server with credentials, and its log."""
 
-    def __init__(self, directory, *options):
+    def __init__(self, directory, *options, listen="127.0.0.1:0"):
         self.file, self.log_file = directory / "credentials", directory / "log"
         self.write(FILE)
-        command = [binary(), "--print-ready", "--listen", "127.0.0.1:0", "--data-dir", str(directory / "data"), "--limits", "off"]
+        command = [binary(), "--print-ready", "--listen", listen, "--data-dir", str(directory / "data"), "--limits", "off"]
         command += ["--credentials", str(self.file), "--log-level", "debug", *options]
         with self.log_file.open("w") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -381,7 +381,7 @@ def test_more_than_loopback_wants_credentials_or_words(tmp_path):
     assert code == 2 and "--credentials FILE" in line
     code, line = start_and_fail(tmp_path, "--listen", "0.0.0.0:0", "--insecure-listen", "true")
     assert code == 2 and "yes-without-signatures" in line
-    server = Guarded(tmp_path, "--listen", "0.0.0.0:0")
+    server = Guarded(tmp_path, listen="0.0.0.0:0")
     try:
         assert server.address.startswith("0.0.0.0:")
         server.client().list_streams()
