@@ -87,6 +87,7 @@ def test_slow_headers_are_cut_after_ten_seconds(penstock):
     raw.close()
 
 
+@pytest.mark.clock
 def test_ten_thousand_idle_connections(penstock):
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(10000, hard - 200)

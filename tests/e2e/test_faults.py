@@ -123,6 +123,7 @@ def test_control_calls_are_throttled_in_their_own_way():
             assert refused.value.type == "LimitExceededException"
 
 
+@pytest.mark.clock
 def test_an_answer_comes_later_and_what_it_tells_of_was_done_at_once():
     with Server(*fault_options("delay.PutRecord=1:1500ms")) as server:
         client, other = Client(server.port), Client(server.port)

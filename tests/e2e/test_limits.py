@@ -242,6 +242,7 @@ def refused_for(call):
     return time.monotonic() - begin
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize("records,seconds", [(11, 5.0), (3, 1.5)])
 def test_reading_too_much(start, records, seconds):
     """After 10 MiB calls fail for 5 s: as long as the answer costs at 2 MiB a second."""
@@ -337,6 +338,7 @@ def test_R7_resubscribing_after_a_clean_end(start):
             position = {"Type": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": event["ContinuationSequenceNumber"]}
 
 
+@pytest.mark.clock
 def test_push_bytes(start):
     server = start(*only(push_bytes=100000))
     client = server.client()

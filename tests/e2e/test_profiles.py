@@ -93,7 +93,7 @@ def quantile(reader, share):
     return 1000 * late[min(len(late) - 1, int(share * len(late)))]
 
 
-@pytest.mark.alone
+@pytest.mark.clock
 def test_aws_as_it_is_published():
     """One run for all of them, since it takes its time: a pushed consumer, one poller at 5 calls/s, five at one call/s each."""
     count = SECONDS * 37

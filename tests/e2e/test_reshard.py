@@ -397,6 +397,7 @@ def test_R12_filters_cover_the_hash_range_whatever_generation(client, name):
     assert len(list_shards(client, name, ShardFilter={"Type": "FROM_TRIM_HORIZON"})) == len(list_shards(client, name))
 
 
+@pytest.mark.clock
 def test_an_idle_stream_tells_all_its_subscribers_at_once(penstock, client, name):
     arn = client.make_stream(name, 2)
     consumers = [client.register(arn, f"c{i}") for i in range(3)]

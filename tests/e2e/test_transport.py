@@ -189,6 +189,7 @@ def test_R4_errors_before_the_stream_are_plain_answers(penstock, stream):
     client.close()
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize("position", ["LATEST", "TRIM_HORIZON"])
 def test_R5_the_first_event_comes_at_once_though_there_are_no_records(penstock, stream, position):
     _, consumer, shard = stream
@@ -218,6 +219,7 @@ def test_LATEST_is_fixed_at_the_call(penstock, stream):
 # ---- R6, R7: cadence and life -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.clock
 def test_R6_and_R7_with_short_times():
     with Server("--limits", "off", "--transition-ms", "0", "--heartbeat-ms", "200", "--subscription-seconds", "2") as server:
         client = Client(server.port)
@@ -253,6 +255,7 @@ def test_R7_a_stream_over_h2_ends_with_END_STREAM():
 # ---- R14: takeover --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.clock
 def test_R14_refused_within_five_seconds_then_taken_over(penstock, stream):
     _, consumer, shard = stream
     first = Subscription(penstock.port, consumer, shard, Type="LATEST")
