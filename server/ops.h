@@ -49,6 +49,8 @@ bool ops_shards_write_children(struct writer *w, const struct stream_info *strea
 int64_t ops_shards_horizon(const struct request *request, const struct stream_info *stream);
 /* Not expired: open, or closed at or after the horizon. */
 bool ops_shards_kept(const struct shard_info *shard, int64_t horizon_ms);
+/* The shard of that number, NULL if there is none or it has expired. */
+const struct shard_info *ops_shards_find(const struct request *request, const struct stream_info *stream, uint32_t number);
 
 /* AWS's text for more open shards than the account may have. */
 void ops_stream_fail_shard_limit(struct request *request, int64_t have, int64_t limit, int64_t would);

@@ -101,11 +101,7 @@ static void locate_send(struct request *request, const struct stream_info *strea
 /* A shard that can be read: of a stream that serves, and not expired. */
 static const struct shard_info *shard_serving(const struct request *request, const struct stream_info *stream, uint32_t number)
 {
-	if (stream == NULL || !resolve_serving(stream))
-		return NULL;
-	const struct shard_info *shard = stream_shard(stream, number);
-	int64_t horizon_ms = ops_shards_horizon(request, stream);
-	return shard && ops_shards_kept(shard, horizon_ms) ? shard : NULL;
+	return stream && resolve_serving(stream) ? ops_shards_find(request, stream, number) : NULL;
 }
 
 void ops_read_iterator(struct request *request)

@@ -134,6 +134,12 @@ int64_t ops_shards_horizon(const struct request *request, const struct stream_in
 
 bool ops_shards_kept(const struct shard_info *shard, int64_t horizon_ms) { return !shard->closed || shard->closed_ms >= horizon_ms; }
 
+const struct shard_info *ops_shards_find(const struct request *request, const struct stream_info *stream, uint32_t number)
+{
+	const struct shard_info *shard = stream_shard(stream, number);
+	return shard && ops_shards_kept(shard, ops_shards_horizon(request, stream)) ? shard : NULL;
+}
+
 bool ops_created_at(const struct stream_info *stream, struct opt_time time)
 {
 	return !time.has || time.ms / 1000 == stream->created_ms / 1000;

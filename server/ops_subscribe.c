@@ -84,7 +84,7 @@ static const struct shard_info *shard_check(struct request *request, const struc
 	uint32_t number;
 	if (!resolve_shard_number(request, given, str_of(stream->name), &number))
 		return NULL;
-	const struct shard_info *shard = stream_shard(stream, number);
+	const struct shard_info *shard = ops_shards_find(request, stream, number);
 	if (shard == NULL)
 		resolve_fail_shard(request, number, str_of(stream->name));
 	return shard;

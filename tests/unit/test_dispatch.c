@@ -1434,6 +1434,15 @@ Test(ops, subscribe_in_the_order_of_its_checks)
 	cr_expect_null(sent_sub);
 }
 
+/* As for GetShardIterator. */
+Test(ops, subscribe_to_an_expired_shard)
+{
+	fake_now_ms = (CREATED_S + 30) * 1000 + 24 * INT64_C(3600000);
+	subscribe("app:1600000005", "0", "\"Type\":\"TRIM_HORIZON\"");
+	EXPECT_ERROR("ResourceNotFoundException", "Shard shardId-000000000000 in stream orders under account 000000000000 does not exist");
+	cr_expect_null(sent_sub);
+}
+
 Test(ops, R17_subscribe_while_the_stream_is_creating)
 {
 	streams[2].status = STREAM_CREATING;
