@@ -273,15 +273,20 @@ static int64_t behind_ms(const struct records_call *call, const struct stream_in
 	return ms > 1 ? ms : 1;
 }
 
+/* Is there no record behind what was read, for ever? The lane knows of the end a moment after the catalogue, which clients see. */
+static bool has_ended(const struct records_call *call, const struct stream_info *stream)
+{
+	const struct shard_info *shard = stream ? stream_shard(stream, call->iterator.shard) : NULL;
+	return (call->read.closed && call->next > call->read.durable_end) || (shard && shard->closed && call->next > shard->end_index);
+}
+
 static void records_finish(struct records_call *call)
 {
 	struct request *request = call->request;
-	const struct store_read *read = &call->read;
 	const struct stream_info *stream = catalogue_stream_by_id(request->worker->catalogue, call->iterator.stream);
 	struct writer *w = &call->w;
 	write_kv_int(w, "MillisBehindLatest", behind_ms(call, stream, io_wall_ms(request->worker->server->io)));
-	bool ended = read->closed && call->next > read->durable_end;
-	if (!ended || stream == NULL || !ops_shards_write_children(w, stream, call->iterator.shard)) {
+	if (!has_ended(call, stream) || stream == NULL || !ops_shards_write_children(w, stream, call->iterator.shard)) {
 		call->iterator.next = call->next;
 		iterator_write(request, w, "NextShardIterator", &call->iterator);
 	}

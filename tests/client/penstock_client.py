@@ -134,9 +134,9 @@ class Server:
                 return int(line.split()[1]) * 1024
         return 0
 
-    def get(self, path):
+    def get(self, path, headers=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers or {})
         answer = connection.getresponse()
         body = answer.read()
         connection.close()

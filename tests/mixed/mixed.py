@@ -35,6 +35,7 @@ sys.path[:0] = [str(ROOT / "tests" / "client"), str(ROOT / "tests" / "abuse")]
 
 import lineage  # noqa: E402
 import penstock_client  # noqa: E402
+import signing  # noqa: E402
 from attacks import ATTACKS  # noqa: E402
 from penstock_client import ApiError, Client, Server, Subscription  # noqa: E402
 
@@ -182,7 +183,8 @@ class Load:
     # ---- Everything else ----
 
     def admin(self, rng):
-        self.server.get(rng.choice(("/state", "/metrics", "/healthz", "/faults", "/nothing")))
+        path = rng.choice(("/state", "/state?limit=3", "/metrics", "/healthz", "/faults", "/nothing"))
+        self.server.get(path, self.signature(path) if self.signed else {})
         if rng.random() < 0.05:
             rules = rng.choice(({"delay": "0.2:5ms-50ms"}, {"reset": "0.05", "end": "2s"}, {}))
             with socket.create_connection(("127.0.0.1", self.server.port), timeout=5) as sock:
@@ -190,6 +192,13 @@ class Load:
                 sock.sendall(b"PUT /faults HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
                 sock.recv(4096)
         time.sleep(0.01)
+
+    def signature(self, path):
+        """The headers of a signed GET."""
+        request = signing.Request(f"127.0.0.1:{self.server.port}", "", b"")
+        request.method, (request.path, _, query) = "GET", path.partition("?")
+        request.query, request.headers = [tuple(pair.split("=")) for pair in query.split("&") if pair], {"host": request.headers["host"]}
+        return request.sign("AKIDTWO", "two").headers
 
     def attack(self, rng):
         name = rng.choice(sorted(ATTACKS))

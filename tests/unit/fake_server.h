@@ -254,6 +254,7 @@ static inline void fake_catalogue_fill(void)
 	orders_shards[3] = fake_shard(1, 3, CREATED_S + 21, 0, NO_PARENT, 0);
 	orders_shards[4] = fake_shard(1, 4, CREATED_S, NO_PARENT, NO_PARENT, CREATED_S + 40);
 	orders_shards[5] = fake_shard(1, 5, CREATED_S + 41, 1, 4, 0);
+	orders_shards[0].end_index = orders_shards[1].end_index = orders_shards[4].end_index = 2;
 	orders_consumers[0] = (struct consumer_info){11, "app", CONSUMER_ACTIVE, CREATED_S + 5, (CREATED_S + 5) * 1000};
 	orders_consumers[1] = (struct consumer_info){12, "fresh", CONSUMER_CREATING, CREATED_S + 6, (CREATED_S + 6) * 1000};
 	orders_consumers[2] = (struct consumer_info){13, "gone", CONSUMER_DELETING, CREATED_S + 7, (CREATED_S + 7) * 1000};

@@ -1153,6 +1153,15 @@ Test(ops, R9_end_of_a_split_shard)
 	cr_expect_str_eq(string("ChildShards.0.HashKeyRange.StartingHashKey"), "2");
 }
 
+/* The catalogue has the shard closed; the lane is to hear of it. */
+Test(ops, R9_end_of_a_shard_that_the_lane_has_not_switched)
+{
+	get_records(iterator_at(0, 1), "");
+	read_done((struct batch *[]){batch_of(0, 1, 2, 3)}, 1, 2, false);
+	cr_expect_null(member("NextShardIterator"));
+	cr_expect_eq(json_array_size(member("ChildShards")), 2);
+}
+
 Test(ops, R9_end_of_each_merged_shard_names_both_parents)
 {
 	for (uint32_t shard = 1; shard <= 4; shard += 3) {
