@@ -124,6 +124,8 @@ void control_clock_save(struct control *control, bool now);
 
 /* ---- control_prune.c ---- */
 
+#define CONTROL_KEEP_MS INT64_C(86400000) /* the shortest retention; UpdateShardCount is counted as long */
+
 /* Deletes a bounded number of rows that have passed, if a slice is due; returns when the next is. */
 uint64_t control_run_prune(struct control *control, uint64_t now_ns);
 

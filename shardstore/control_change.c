@@ -43,11 +43,14 @@ enum status control_check_room(struct control *control, struct change *change)
 	return store_has_room(control->store) ? STATUS_OK : refuse(change, STATUS_DISK_FULL, CAUSE_NO_ROOM);
 }
 
-/* The creation time of something of that name: now, or the beginning of the second behind the last one of that name. */
+/* The creation time of something of that name: now, or the beginning of the second behind the last one of that name. The name's row may
+ * have gone (control_prune.c): then that one lies more than CONTROL_KEEP_MS behind the latest time that the clock ever showed. */
 static int64_t creation_ms(struct control *control, int64_t last_s)
 {
-	int64_t now_ms = control_wall_ms(control);
+	int64_t now_ms = control_wall_ms(control), gone_s = (control->belief.highest_ms - CONTROL_KEEP_MS) / 1000;
 
+	if (last_s < gone_s)
+		last_s = gone_s;
 	return now_ms / 1000 > last_s ? now_ms : (last_s + 1) * 1000;
 }
 

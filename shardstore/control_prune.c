@@ -9,9 +9,10 @@
  *   shard_updates     calls of UpdateShardCount, counted over 24 hours
  *
  * A second's row has no further effect once the clock is past it, since a creation takes the later
- * of the clock and that second. KEEP_MS is the margin for a clock that is set back afterwards. A
- * row whose stream or consumer exists stays, and so does a row whose second is ahead of the clock.
- * "The clock" is the earlier of the wall clock and the time that retention believes.
+ * of the clock and that second. If the clock is set back afterwards, a creation takes at least the
+ * latest time that it ever showed less CONTROL_KEEP_MS, and every row that went lies before that. A row
+ * whose stream or consumer exists stays, and so does a row whose second is ahead of the clock. "The
+ * clock" is the earlier of the wall clock and the time that retention believes.
  *
  * Happy path:
  * - every retention_check_ms one slice of each table, CONTROL_PRUNE_SLICE rows in the order of its
@@ -21,8 +22,8 @@
  *   in between
  * - behind the last row a table's sweep begins again
  *
- * So a pass looks at so many rows however many there are, and a table holds the names of KEEP_MS
- * and at most about a third more.
+ * So a pass looks at so many rows however many there are, and a table holds the names of
+ * CONTROL_KEEP_MS and at most about a third more.
  *
  * Failure modes:
  * - a statement fails: logged by control_db.c; the same slice is tried again with the next pass */
@@ -30,8 +31,8 @@
 
 #include "shardstore/control.h"
 
+#define SAVED_MS INT64_C(900000)   /* the catalogue's record of the latest time is no older (control_clock.c) */
 #define BUSY_NS UINT64_C(50000000) /* 5,120 rows a second; a name costs a transaction, and is slower */
-#define KEEP_MS INT64_C(86400000)  /* as long as the shortest retention, and as UpdateShardCount is counted */
 
 static const struct {
 	enum control_statement last, drop;
@@ -83,15 +84,17 @@ static int prune_table(struct control *control, unsigned table, int64_t passed_m
 
 uint64_t control_run_prune(struct control *control, uint64_t now_ns)
 {
-	int64_t believed_ms, wall_ms;
+	int64_t believed_ms, wall_ms, passed_ms;
 	bool busy = false;
 
 	if (now_ns < control->prune_at_ns)
 		return control->prune_at_ns;
 	believed_ms = control_believed_ms(control);
 	wall_ms = control_wall_ms(control);
+	control_clock_save(control, false); /* a leap, before what it takes away */
+	passed_ms = (believed_ms < wall_ms ? believed_ms : wall_ms) - CONTROL_KEEP_MS - SAVED_MS;
 	for (unsigned table = 0; table < CONTROL_PRUNED_TABLES; table++)
-		busy |= prune_table(control, table, (believed_ms < wall_ms ? believed_ms : wall_ms) - KEEP_MS) >= CONTROL_PRUNE_SLICE / 4;
+		busy |= prune_table(control, table, passed_ms) >= CONTROL_PRUNE_SLICE / 4;
 	control->prune_at_ns = now_ns + (busy && control->retention_check_ns > BUSY_NS ? BUSY_NS : control->retention_check_ns);
 	return control->prune_at_ns;
 }

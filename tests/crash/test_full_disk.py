@@ -198,6 +198,7 @@ class Used:
 def use(disk, what, left, env, rng):
     """Full and empty, twice; then killed while full, started while full, and emptied; then a start on the emptied disk."""
     used = Used(disk, env, rng)
+    assert used.put(1000)  # the shim leaves room for none
     for _ in range(2):
         disk.fill(left)
         used.put_until_full(200_000)

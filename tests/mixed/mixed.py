@@ -303,6 +303,7 @@ class Run:
         signed = self.rounds % 2 == 0
         more = ["--workers", "2", "--lanes", str(1 + self.rounds // 2 % 2)] + (["--credentials", str(self.keys)] if signed else [])
         more += ["--subscription-seconds", "3"] if self.rounds % 3 == 0 else []
+        self.keys.write_text(KEYS.format(0))  # hangup may have left a broken one, which ends a start
         server = self.serve(*more)
         load = Load(server, signed, self.rng, self.counts, self.keys)
         actors = [(load.load_program, 2), (load.sdk, 2), (load.sdk_subscriptions, 2), (load.churn, 2), (load.reshard, 1), (load.admin, 2), (load.attack, 1),
@@ -356,6 +357,9 @@ def run(kind, seconds, seed):
             while time.monotonic() < end:
                 mixed.round(min(ROUND_S, max(2, end - time.monotonic())))
             mixed.check()
+        except BaseException:
+            print("\n".join(mixed.mistakes), (mixed.folder / "log").read_text()[-2000:], sep="\n", flush=True)
+            raise
         finally:
             if mixed.server.process.poll() is None:
                 mixed.server.kill()

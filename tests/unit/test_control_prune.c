@@ -276,6 +276,21 @@ TEST(a_leap_of_the_clock_takes_no_name)
 	cr_expect_eq(sql_int(STREAMS), 1);
 }
 
+/* The row has gone, and then the clock falls behind what the row had. */
+TEST(a_second_whose_row_went_is_not_given_again)
+{
+	create("s");
+	struct consumer_info before = enlist("s", "c");
+	dismiss("s", "c");
+	for (int hour = 0; hour < 26; hour++) {
+		pass(HOUR_MS);
+		rounds(3);
+	}
+	cr_assert_eq(sql_int(CONSUMERS), 0);
+	f.wall_ms -= 60 * HOUR_MS;
+	cr_expect_gt(enlist("s", "c").created_s, before.created_s, "an ARN is never given twice");
+}
+
 /* ---- Bounds ---- */
 
 TEST(a_pass_is_bounded_and_a_full_table_hurries)
