@@ -88,16 +88,16 @@ def test_more_streams_than_descriptors(limit):
                 put(known, name, name.encode() + b"-2")
             for name in names:
                 check(known, name, (b"-1", b"-2"))
-            refused = strangers.refused()
+            ended = strangers.refused()  # on a slow machine also those that said nothing for too long
             strangers.close()
-            assert refused > 0
             pages.connection.request("GET", "/metrics")
             metrics = dict(line.split(" ") for line in pages.connection.getresponse().read().decode().splitlines() if line[0] != "#")
             assert int(metrics["penstock_files_limit"]) == limit
             assert int(metrics["penstock_log_files"]) <= int(metrics["penstock_log_files_max"]) < limit
             connections = int(metrics["penstock_connections_max"])
             assert connections + int(metrics["penstock_log_files_max"]) < limit
-            assert int(metrics["penstock_connections_refused_total"]) == refused == limit + 2 - connections
+            refused = int(metrics["penstock_connections_refused_total"])
+            assert 0 < refused == limit + 2 - connections and ended >= refused
             known.close()
             pages.close()
             known = Client(running.port)
