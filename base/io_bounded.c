@@ -20,6 +20,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,8 +32,8 @@
 
 #define OPEN (1u << 30)
 #define SLOTS_PER_CHUNK 256
-#define CHUNKS 4096      /* a million handles */
-#define SHORTAGE_TRIES 8 /* files that are closed for one call at most: a shortage may be the system's */
+#define CHUNKS 4096       /* a million handles */
+#define SHORTAGE_TRIES 64 /* of one call: other threads may take what it freed, and a shortage may be the system's */
 
 struct slot {
 	/* --- any thread --- */
@@ -173,32 +174,46 @@ static bool try_shut(struct bounded *bounded, struct slot *slot)
 	return true;
 }
 
-/* Closes one idle file. False: there is none. Under lock, which it gives up meanwhile. */
-static bool make_room(struct bounded *bounded)
+enum room { ROOM_MADE, ROOM_LATER, ROOM_NONE };
+
+/* Closes one idle file. LATER: other threads use them all just now. NONE: there is none that may be closed. Under lock, which it gives up
+ * meanwhile. */
+static enum room make_room(struct bounded *bounded)
 {
-	for (size_t left = 2 * (size_t)bounded->n_open; left && !list_empty(&bounded->ring); left--) {
+	size_t round = bounded->n_open;
+	bool later = false;
+	for (size_t left = 2 * round; left && !list_empty(&bounded->ring); left--) {
 		struct slot *slot = container_of(list_pop(&bounded->ring), struct slot, ring);
 		list_append(&bounded->ring, &slot->ring);
-		if (atomic_exchange(&slot->recent, false) || !try_shut(bounded, slot))
+		if (atomic_exchange(&slot->recent, false)) {
+			later |= left <= round; /* used since the round before */
 			continue;
+		}
+		if (!try_shut(bounded, slot)) {
+			later |= !slot->kept && (atomic_load(&slot->state) & ~OPEN);
+			continue;
+		}
 		int file = slot->file;
 		pthread_mutex_unlock(&bounded->lock);
 		bounded->inner->close(bounded->inner, file); /* all that was written is synced */
 		metric_add(METRIC_log_files, -1);
 		pthread_mutex_lock(&bounded->lock);
-		return true;
+		return ROOM_MADE;
 	}
-	return false;
+	return later ? ROOM_LATER : ROOM_NONE;
 }
 
+/* After a shortage: is it worth another try? */
 static bool make_room_for(struct bounded *bounded, int64_t err, unsigned *tries)
 {
 	if (!io_is_shortage(err) || (*tries)++ == SHORTAGE_TRIES)
 		return false;
 	pthread_mutex_lock(&bounded->lock);
-	bool made = make_room(bounded);
+	enum room room = make_room(bounded);
 	pthread_mutex_unlock(&bounded->lock);
-	return made;
+	if (room == ROOM_LATER)
+		sched_yield();
+	return room != ROOM_NONE;
 }
 
 /* Counts the caller in, or -errno. Under lock, which it gives up meanwhile; no other thread opens this
@@ -206,7 +221,7 @@ static bool make_room_for(struct bounded *bounded, int64_t err, unsigned *tries)
 static int open_file(struct bounded *bounded, struct slot *slot, enum io_open how)
 {
 	slot->opening = true;
-	while (bounded->n_open >= bounded->most && make_room(bounded))
+	while (bounded->n_open >= bounded->most && make_room(bounded) == ROOM_MADE)
 		;
 	bounded->n_open++;
 	pthread_mutex_unlock(&bounded->lock);
